@@ -1,0 +1,1 @@
+"""The framework: a declarative DAG, planned, cached and run; it knows no method."""

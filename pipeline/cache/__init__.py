@@ -1,0 +1,1 @@
+"""What is there already: artifacts, results, leases."""

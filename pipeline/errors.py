@@ -1,0 +1,140 @@
+"""The exception tree and the two exit-code tables; nothing here knows what went wrong elsewhere."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the `pipeline` command ends with."""
+
+    OK = 0
+    STAGE_FAILED = 1
+    USER_ERROR = 2
+    INFRASTRUCTURE = 3
+    CANCELLED = 4
+    BUG = 5
+
+
+class WorkerExit(IntEnum):
+    """What a worker process ends with; the numbers follow sysexits.h where it has one."""
+
+    DONE = 0
+    USAGE = 64
+    DATA = 65
+    INPUT = 66
+    DIVERGED = 70
+    PREEMPTED = 75
+    CONFIG = 78
+
+
+NEVER_RETRIED: frozenset[int] = frozenset(
+    {WorkerExit.USAGE, WorkerExit.DATA, WorkerExit.INPUT, WorkerExit.DIVERGED, WorkerExit.CONFIG}
+)
+"""Worker exits that a second attempt would only repeat."""
+
+
+class PipelineError(Exception):
+    """Root of the tree. One that reaches the command line unwrapped is our own bug."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing that is wrong with what the user wrote, and how to mend it.
+
+    `line` and `column` count from 1; 0 where there is no source position.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        """`file:line:col: path: what is wrong. What to do.`."""
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        where = f"{self.path}: " if self.path else ""
+        text = self.message if self.message.endswith((".", "?")) else f"{self.message}."
+        return f"{place if self.file else ''}{where}{text}{' ' + self.fix if self.fix else ''}"
+
+
+class UserError(PipelineError):
+    """The DAG, a flag or an input named by the user is wrong; every problem found is in it."""
+
+    exit_code = ExitCode.USER_ERROR
+
+    def __init__(self, problems: Iterable[Problem] | str) -> None:
+        """Takes all problems at once, or one sentence that has no place in a file."""
+        if isinstance(problems, str):
+            problems = [Problem("", 0, 0, "", problems)]
+        self.problems: Sequence[Problem] = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StageFailed(PipelineError):
+    """At least one stage ended without its outputs."""
+
+    exit_code = ExitCode.STAGE_FAILED
+
+
+class InfrastructureError(PipelineError):
+    """A machine, service or store did not do its part; the same command may work later."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+
+
+class StoreError(InfrastructureError):
+    """The store could not be read or written; the message names the URL and the cause."""
+
+
+class Cancelled(PipelineError):
+    """The user or the machine asked us to stop; the run can be resumed."""
+
+    exit_code = ExitCode.CANCELLED
+
+
+class WorkerError(PipelineError):
+    """Raised inside a worker; decides the worker's exit code and with it whether to try again."""
+
+    worker_exit: ClassVar[WorkerExit]
+
+
+class DataError(WorkerError):
+    """The data itself is bad; the message names file and offset. Never retried."""
+
+    worker_exit = WorkerExit.DATA
+
+
+class InputError(WorkerError):
+    """An input artifact is missing or does not verify. Never retried."""
+
+    worker_exit = WorkerExit.INPUT
+
+
+class ConfigError(WorkerError):
+    """The configuration cannot work with this data or this code. Never retried."""
+
+    worker_exit = WorkerExit.CONFIG
+
+
+class UsageError(WorkerError):
+    """The worker was started wrongly. Never retried."""
+
+    worker_exit = WorkerExit.USAGE
+
+
+class Diverged(WorkerError):
+    """Training lost its numbers, or attempts bring no progress. Never retried."""
+
+    worker_exit = WorkerExit.DIVERGED
+
+
+class Preempted(WorkerError):
+    """Asked to stop and state is saved; retried without being counted."""
+
+    worker_exit = WorkerExit.PREEMPTED

@@ -1,0 +1,1 @@
+"""Metric names, the recorder, and pictures as plain data."""

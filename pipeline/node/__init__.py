@@ -1,0 +1,1 @@
+"""Inside the process or pod: agent, worker, rendezvous."""

@@ -1,0 +1,57 @@
+"""The order a worker gets: one attempt at one stage, complete and serialisable."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.spec.resources import EngineConfig
+from pipeline.spec.stage import Launch
+
+
+class Job(BaseModel):
+    """One attempt at one stage; written as job.json into the attempt's folder before it starts.
+
+    Attributes:
+        run: id of the run.
+        stage: address in the DAG, e.g. "finetune[seed=2]".
+        attempt: counts from 1 within the run.
+        attempt_id: unique over all runs; names the staging folder and fences the commit.
+        kind: what `uses:` resolved to, e.g. "xlnet.pretrain" or "/abs/my_stage.py:SPEC".
+        config: the canonical `with:` block (JSON types); the worker validates it again.
+        inputs: port -> artifact digest, or a list of digests for a `many` port.
+        plan_key, content_key: see `pipeline.planner.keys`; plan_key names state, staging, lease.
+        code_digest: what the planner computed; a worker whose code differs exits 78.
+        lease_token: who must hold the lease `plan_key` at commit; "" commits without one.
+        store: fsspec URL of the artifact store.
+        folder: local folder of the attempt: job.json, logs/, progress.json, metrics.jsonl, exits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    stage: str
+    attempt: int
+    attempt_id: str
+    kind: str
+    config: dict[str, Any]
+    inputs: dict[str, str | list[str]]
+    plan_key: str
+    content_key: str
+    code_digest: str
+    lease_token: str
+    seed: int
+    engine: EngineConfig
+    launch: Launch
+    nodes: int
+    processes_per_node: int
+    gpus_per_node: int
+    cpus_per_process: int
+    timeout_seconds: float | None
+    grace_seconds: float
+    store: str
+    folder: str
+
+    @property
+    def world_size(self) -> int:
+        """Processes in all: ranks of a gang, workers of a `workers` stage, or 1."""
+        return self.nodes * self.processes_per_node

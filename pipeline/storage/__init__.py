@@ -1,0 +1,1 @@
+"""Bytes somewhere: a folder or an object store."""

@@ -1,0 +1,1 @@
+"""What a second method needs, no more."""
