@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
+from typing_extensions import override
+
 
 class ExitCode(IntEnum):
     """What the `pipeline` command ends with."""
@@ -55,6 +57,7 @@ class Problem:
     message: str
     fix: str = ""
 
+    @override
     def __str__(self) -> str:
         """`file:line:col: path: what is wrong. What to do.`."""
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "

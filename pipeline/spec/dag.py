@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from pipeline.spec.config import StageConfig
 from pipeline.spec.resources import EngineConfig, Resources, Retry
 from pipeline.spec.stage import StageSpec
@@ -27,6 +29,7 @@ class Connection:
     stage: str
     port: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.stage}.{self.port}"
 

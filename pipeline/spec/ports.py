@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from typing_extensions import override
+
 
 class PortKind(StrEnum):
     """The kinds of artifact; the value is what a DAG file and a manifest call it."""
@@ -37,6 +39,7 @@ class Port:
         """Whether an output of type `offered` may be connected to this input."""
         return self.kind == offered.kind and self.schema in (None, offered.schema)
 
+    @override
     def __str__(self) -> str:
         """`shards(tokens)`, `scores`, `checkpoint(xlnet)`."""
         return f"{self.kind}({self.schema})" if self.schema else str(self.kind)
