@@ -1,0 +1,75 @@
+"""The shape of the tree: import directions, sizes, and what the text may speak of."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("pipeline", "stages", "data_prep")
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+
+
+def _sources() -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def test_imports_point_one_way() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+
+
+def test_no_file_is_longer_than_one_sitting() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in _sources()
+    }
+    assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_longer_than_one_screen() -> None:
+    long = []
+    for path in _sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = (node.end_lineno or 0) - node.body[0].lineno + 1
+                if body > MAX_FUNCTION_LINES:
+                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} {body}")
+    assert long == []
+
+
+@pytest.mark.parametrize("name", ["utils", "helpers", "misc", "common_utils"])
+def test_no_module_is_named_for_nothing(name: str) -> None:
+    assert [path for path in _sources() if path.stem == name] == []
+
+
+def test_package_init_files_only_reexport() -> None:
+    allowed = (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)
+    for path in _sources():
+        if path.name == "__init__.py":
+            kinds = [
+                node for node in ast.parse(path.read_text()).body if not isinstance(node, allowed)
+            ]
+            assert kinds == [], path
+
+
+def test_unfinished_work_is_not_committed() -> None:
+    pattern = re.compile(r"NotImplementedError|\b(?:TODO|FIXME|XXX|HACK)\b")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _sources()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert found == []
