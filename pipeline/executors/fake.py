@@ -15,6 +15,7 @@ has come; what the stage would have done (writing and committing its outputs) it
 """
 
 KILLED = 128 + 9
+_ROOMY = Capacity(cpus=8, memory_bytes=None, gpus=0)
 _IDLE_SECONDS = 0.005
 
 
@@ -30,7 +31,7 @@ class FakeExecutor:
         running: attempt id -> job of those that have not ended.
     """
 
-    def __init__(self, script: Script, capacity: Capacity = Capacity(8, None, 0)) -> None:
+    def __init__(self, script: Script, capacity: Capacity = _ROOMY) -> None:
         self._script = script
         self._capacity = capacity
         self._kept: set[str] = set()
