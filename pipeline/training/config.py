@@ -1,10 +1,10 @@
 """How long, how fast and how carefully to train: the `train:` block of a training stage."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from pipeline.spec.config import StageConfig
 
@@ -25,7 +25,8 @@ class OptimizerConfig(BaseModel):
     eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     weight_decay: float = Field(0.01, ge=0, description="decoupled; times the rate of the step")
     bias_correction: bool = Field(
-        True, description="false as in the released code of BERT and XLNet when they decay weights"
+        default=True,
+        description="false as in the released code of BERT and XLNet when they decay weights",
     )
 
 
