@@ -1,0 +1,86 @@
+"""`pipeline doctor`: is this machine fit to run a pipeline, and what mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import typer
+
+from pipeline.errors import ExitCode
+
+TORCH_TRIO = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
+"""The newest versions that import together; see the comment in pyproject.toml."""
+MIN_FREE_BYTES = 5 * 2**30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `fix` is empty when all is well."""
+
+    name: str
+    found: str
+    fix: str = ""
+
+
+def doctor() -> None:
+    """Checks this machine for running stages locally and prints the fix for what is wrong."""
+    checks = [_python(), *_torch(), _compiler(), _cpus(), _work_folder(), _shm()]
+    for check in checks:
+        print(f"{'ok ' if not check.fix else 'BAD'}  {check.name:16}{check.found}")
+        if check.fix:
+            print(f"     {'':16}-> {check.fix}")
+    if any(check.fix for check in checks):
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", found, "" if sys.version_info >= (3, 11) else "Install Python 3.11.")
+
+
+def _torch() -> list[Check]:
+    checks = []
+    for name, wanted in TORCH_TRIO.items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "not installed"
+        fits = found.split("+")[0] == wanted
+        checks.append(Check(name, found, "" if fits else f"pip install {name}=={wanted}"))
+    return checks
+
+
+def _compiler() -> Check:
+    found = shutil.which("c++") or shutil.which("g++")
+    # Training on CPU compiles nothing; a compiler is needed for torch.compile and GPU kernels.
+    return Check("C++ compiler", found or "none (only torch.compile and GPU kernels need one)")
+
+
+def _cpus() -> Check:
+    return Check("processors", str(len(os.sched_getaffinity(0))))
+
+
+def _work_folder() -> Check:
+    try:
+        with tempfile.NamedTemporaryFile(dir=Path.cwd()):
+            pass
+    except OSError as error:
+        return Check("working folder", str(error), "Run in a folder that you can write to.")
+    free = shutil.disk_usage(Path.cwd()).free
+    fix = "" if free > MIN_FREE_BYTES else "Free some space, or name a store elsewhere."
+    return Check("working folder", f"{free / 2**30:.0f} GiB free", fix)
+
+
+def _shm() -> Check:
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        return Check("/dev/shm", "none (not a Linux machine)")
+    free = shutil.disk_usage(folder).free
+    fix = "" if free > 2**28 else "Mount a larger /dev/shm: ranks exchange data through it."
+    return Check("/dev/shm", f"{free / 2**20:.0f} MiB free", fix)

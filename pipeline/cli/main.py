@@ -1,0 +1,46 @@
+"""The `pipeline` command: registers the subcommands and turns exceptions into exit codes."""
+
+import sys
+import traceback
+
+import typer
+
+from pipeline.cli.doctor import doctor
+from pipeline.cli.graph import graph
+from pipeline.cli.kinds import schema, stages
+from pipeline.cli.validate import validate
+from pipeline.cli.version import version
+from pipeline.errors import ExitCode, PipelineError, UserError
+
+app = typer.Typer(
+    name="pipeline",
+    help="Runs a declarative pretraining pipeline: one dag.yaml, on this machine or a cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (validate, graph, stages, schema, doctor, version):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line and exits with one of `pipeline.errors.ExitCode`."""
+    try:
+        app()
+    except UserError as error:
+        _end("\n".join(str(problem) for problem in error.problems), error.exit_code)
+    except PipelineError as error:
+        if error.exit_code is ExitCode.BUG:
+            raise
+        _end(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _end("cancelled", ExitCode.CANCELLED)
+    except Exception:  # noqa: BLE001 - the last line of defence: whatever is left is our own bug
+        traceback.print_exc()
+        _end("This is a bug in pipeline; please report it with the lines above.", ExitCode.BUG)
+
+
+def _end(message: str, code: ExitCode) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
