@@ -1,1 +1,7 @@
 """The shard format: write, index, read, verify."""
+
+from pipeline.shards.reader import TokenShards
+from pipeline.shards.verify import verify
+from pipeline.shards.writer import TokenShardWriter
+
+__all__ = ["TokenShardWriter", "TokenShards", "verify"]

@@ -1,0 +1,79 @@
+"""Writes tar files whose bytes depend on their members alone, and says where each member lies."""
+
+import hashlib
+import io
+import os
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.shards.index import Member, Sample, Shard
+from pipeline.storage.files import place
+
+
+class ShardFile:
+    """A tar being written under a temporary name; it appears when `close` returns.
+
+    Owner, mode and time are the same for every member, so equal members give equal files.
+    """
+
+    def __init__(self, path: Path, split: str) -> None:
+        self._path = path
+        self._split = split
+        self._partial = path.with_name(path.name + ".partial")
+        self._file = self._partial.open("wb")
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._samples: list[Sample] = []
+
+    def add(self, key: str, arrays: dict[str, NDArray[np.generic]]) -> None:
+        """Writes the arrays of one sample as members `<key>.<name>.npy`, in the given order."""
+        members = {}
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+            data = buffer.getbuffer()
+            info = tarfile.TarInfo(f"{key}.{name}.npy")
+            info.size = len(data)
+            info.mode = 0o444
+            self._write(info.tobuf(tarfile.USTAR_FORMAT))
+            members[f"{name}.npy"] = Member.model_validate(
+                {
+                    "offset": self._size,
+                    "size": info.size,
+                    "crc32": zlib.crc32(data),
+                    "dtype": array.dtype.name,
+                    "count": array.size,
+                }
+            )
+            self._write(data)
+            self._write(bytes(-info.size % tarfile.BLOCKSIZE))
+        self._samples.append(Sample(key=key, members=members))
+
+    def close(self) -> Shard:
+        """Finishes the file, makes it durable and gives it its name."""
+        self._write(bytes(2 * tarfile.BLOCKSIZE))  # what ends a tar
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        place(self._partial, self._path)
+        return Shard(
+            file=self._path.name,
+            split=self._split,
+            size=self._size,
+            sha256=self._sha256.hexdigest(),
+            samples=self._samples,
+        )
+
+    def discard(self) -> None:
+        """Removes what was written so far."""
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._sha256.update(data)
+        self._size += len(data)
+        self._file.write(data)

@@ -1,0 +1,102 @@
+"""Token shards: what is written is read, and damage is named."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import DataError
+from pipeline.shards import TokenShards, TokenShardWriter, verify
+
+
+def _write(folder: Path, documents: list[list[int]], vocab_size: int = 100) -> None:
+    with TokenShardWriter(folder, vocab_size=vocab_size) as writer:
+        for document in documents:
+            writer.add("train", document)
+
+
+def test_document_is_read_as_written(tmp_path: Path) -> None:
+    _write(tmp_path, [[1, 2, 3], [], [4, 5]])
+    shards = TokenShards(tmp_path)
+    assert [shards.document(i).tolist() for i in range(3)] == [[1, 2, 3], [], [4, 5]]
+    assert shards.document_ends.tolist() == [3, 3, 5]
+    assert (shards.num_documents, shards.num_tokens) == (3, 5)
+
+
+def test_sentence_ends_include_the_end_of_each_document(tmp_path: Path) -> None:
+    with TokenShardWriter(tmp_path, vocab_size=100) as writer:
+        writer.add("train", [1, 2, 3, 4], sentence_ends=[2])
+        writer.add("train", [5, 6], sentence_ends=[2])
+    assert TokenShards(tmp_path).sentence_ends.tolist() == [2, 4, 6]
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(65536, np.uint16), (65537, np.int32)])
+def test_ids_take_two_bytes_where_the_vocabulary_allows(
+    tmp_path: Path, vocab_size: int, dtype: type
+) -> None:
+    _write(tmp_path, [[vocab_size - 1]], vocab_size)
+    tokens = TokenShards(tmp_path).tokens(0, 1)
+    assert tokens.dtype == dtype
+    assert tokens.tolist() == [vocab_size - 1]
+
+
+def test_labels_and_class_names_are_read_as_written(tmp_path: Path) -> None:
+    with TokenShardWriter(tmp_path, vocab_size=10, class_names=["neg", "pos"]) as writer:
+        writer.add("test", [1], label=1)
+        writer.add("test", [2, 3], label=0)
+    shards = TokenShards(tmp_path, "test")
+    assert shards.labels.tolist() == [1, 0]
+    assert shards.class_names == ("neg", "pos")
+    assert shards.sample_schema == "classified"
+    assert shards.splits == ("test",)
+
+
+def test_tokens_inside_a_member_are_not_copied(tmp_path: Path) -> None:
+    _write(tmp_path, [[1, 2, 3, 4]])
+    shards = TokenShards(tmp_path)
+    assert np.shares_memory(shards.tokens(1, 3), shards.tokens(0, 4))
+    assert not shards.tokens(0, 4).flags.writeable
+
+
+def test_units_are_joined_in_their_order(tmp_path: Path) -> None:
+    for unit in (1, 0):
+        with TokenShardWriter(tmp_path, vocab_size=100, unit=unit, num_units=2) as writer:
+            writer.add("train", [10 * unit, 10 * unit + 1])
+    shards = TokenShards(tmp_path)
+    assert shards.tokens(0, 4).tolist() == [0, 1, 10, 11]
+    assert shards.tokens(1, 3).tolist() == [1, 10]
+    assert shards.rows(np.array([2, 1, 0]), 2).tolist() == [[10, 11], [1, 10], [0, 1]]
+
+
+def test_shard_that_lost_its_tail_is_named_with_the_offset(tmp_path: Path) -> None:
+    _write(tmp_path, [[1, 2, 3]])
+    path = tmp_path / "train-00000.tar"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"train-00000\.tar: truncated: ends at offset 1000"):
+        TokenShards(tmp_path)
+
+
+def test_verify_names_the_member_that_changed(tmp_path: Path) -> None:
+    _write(tmp_path, [[1, 2, 3]])
+    path = tmp_path / "train-00000.tar"
+    with tarfile.open(path) as tar:
+        offset = tar.getmember("00000-000000.ids.npy").offset_data
+    data = bytearray(path.read_bytes())
+    data[offset + 130] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"train-00000\.tar: offset {offset}: .*ids\.npy"):
+        verify(tmp_path)
+
+
+def test_missing_unit_is_named(tmp_path: Path) -> None:
+    with TokenShardWriter(tmp_path, vocab_size=9, unit=1, num_units=2) as writer:
+        writer.add("train", [1])
+    with pytest.raises(DataError, match=r"index-00000\.json is missing"):
+        TokenShards(tmp_path)
+
+
+def test_writer_leaves_nothing_behind_after_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        _write(tmp_path, [[8], [9]], vocab_size=9)
+    assert list(tmp_path.iterdir()) == []
