@@ -1,0 +1,75 @@
+"""What the caller of a run gives and gets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import Cancelled, PipelineError, StageFailed
+from pipeline.runner import events as ev
+from pipeline.runner.events import Entry
+from pipeline.runner.state import RunState, RunStatus
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run a plan; none of it changes a result.
+
+    Attributes:
+        workdir: local folder, `.pipeline`; attempts live under `runs/<run>/stages/` in it.
+        jobs: attempts at one time at most, None for as many as the machine holds.
+        keep_going: after a failure go on with everything that does not depend on it.
+        grace_seconds: how long an attempt may take to save and end once it was asked to.
+    """
+
+    workdir: Path
+    jobs: int | None = None
+    keep_going: bool = False
+    grace_seconds: float = 120.0
+
+
+class Listener(Protocol):
+    """Is told what happens, in the runner's thread; must not raise."""
+
+    def event(self, entry: Entry, state: RunState) -> None:
+        """After each event, which `state` contains already."""
+
+    def tick(self, state: RunState) -> None:
+        """About twice a second while attempts run: time to look at their progress files."""
+
+
+class SilentListener:
+    """Hears nothing."""
+
+    def event(self, entry: Entry, state: RunState) -> None:
+        """Does nothing."""
+
+    def tick(self, state: RunState) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended, failures and all."""
+
+    state: RunState
+
+    @property
+    def error(self) -> PipelineError | None:
+        """What the command line raises once it has printed the summary; None for success."""
+        if self.state.status is RunStatus.SUCCEEDED:
+            return None
+        if self.state.status is RunStatus.CANCELLED:
+            return Cancelled(
+                f"run {self.state.run} was stopped; `pipeline resume {self.state.run}` goes on"
+            )
+        return StageFailed("\n".join(failure_line(one) for one in self.state.failures()))
+
+
+def failure_line(failure: ev.StageFailed) -> str:
+    """One line for a person: stage, attempt, rank, exit class, cause, log, what to do."""
+    rank = "" if failure.rank is None else f", rank {failure.rank}"
+    cause = failure.cause.rstrip(".") or "no message"
+    return (
+        f"{failure.stage}: attempt {failure.attempt}{rank}: {failure.exit_name}: {cause}. "
+        f"Log: {failure.log}. {failure.advice}"
+    )

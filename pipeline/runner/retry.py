@@ -1,0 +1,136 @@
+"""Whether to try again: exit codes in classes, backoff, and the stop when nothing moves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.errors import NEVER_RETRIED, WorkerExit
+from pipeline.executors.base import AttemptEnd
+from pipeline.spec.resources import Retry
+
+IDLE_RESTARTS = 2
+"""Free restarts in a row that may end where the one before ended; a healthy gang that is preempted
+this often without one checkpoint would restart for ever."""
+
+MAX_BACKOFF_SECONDS = 3600.0
+"""No pause is longer: a stage that needs more is better resumed by hand."""
+
+
+class ExitClass(StrEnum):
+    """What an exit means for the next attempt."""
+
+    DONE = "done"
+    FATAL = "fatal"
+    """A second attempt would only repeat it."""
+    FREE = "free"
+    """Not the stage's fault: preempted, or the machine went away. Retried, not counted."""
+    COUNTED = "counted"
+    """Crashed: retried, counted against `max_attempts`."""
+    CANCELLED = "cancelled"
+    """The run was asked to stop."""
+
+
+@dataclass(frozen=True)
+class PastAttempt:
+    """An ended attempt of this session: its class and the newest durable step it left."""
+
+    exit_class: ExitClass
+    step: int | None
+
+
+@dataclass(frozen=True)
+class TryAgain:
+    """Start the next attempt after the pause."""
+
+    delay_seconds: float
+    why: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """No further attempt; `exit_code` and `cause` are the stage's."""
+
+    exit_code: int
+    cause: str
+
+
+def classify(end: AttemptEnd) -> ExitClass:
+    """The class of an attempt's end, a cancelled run aside."""
+    if end.lost_node or end.exit_code == WorkerExit.PREEMPTED:
+        return ExitClass.FREE
+    if end.exit_code == WorkerExit.DONE:
+        return ExitClass.DONE
+    if end.exit_code in NEVER_RETRIED:
+        return ExitClass.FATAL
+    return ExitClass.COUNTED
+
+
+def decide(policy: Retry, past: Sequence[PastAttempt], end: AttemptEnd) -> TryAgain | GiveUp:
+    """What follows an attempt that did not succeed.
+
+    Args:
+        policy: the stage's `retry:` block.
+        past: every attempt of this session, the one that just ended last.
+        end: how that one ended.
+    """
+    newest = past[-1]
+    if newest.exit_class is ExitClass.FATAL:
+        return GiveUp(end.exit_code, end.cause)
+    if newest.exit_class is ExitClass.FREE:
+        idle = _idle_restarts(past)
+        if idle >= IDLE_RESTARTS:
+            where = "before a first checkpoint" if newest.step is None else f"at step {newest.step}"
+            cause = f"no progress: {idle + 1} attempts in a row ended {where}; last: {end.cause}"
+            return GiveUp(WorkerExit.DIVERGED, cause)
+        return TryAgain(0.0, f"{end.cause}; not counted")
+    counted = sum(attempt.exit_class is ExitClass.COUNTED for attempt in past)
+    if counted >= policy.max_attempts:
+        return GiveUp(end.exit_code, end.cause)
+    delay = min(policy.backoff_seconds * 2.0 ** min(counted - 1, 32), MAX_BACKOFF_SECONDS)
+    return TryAgain(delay, f"{end.cause}; attempt {counted} of {policy.max_attempts} that count")
+
+
+def _idle_restarts(past: Sequence[PastAttempt]) -> int:
+    """How many attempts before the newest ended free at the very same step, without a gap."""
+    newest, idle = past[-1], 0
+    for attempt in reversed(past[:-1]):
+        if attempt.exit_class is not ExitClass.FREE or attempt.step != newest.step:
+            break
+        idle += 1
+    return idle
+
+
+_NAMES = {
+    WorkerExit.USAGE: "bad usage",
+    WorkerExit.DATA: "bad data",
+    WorkerExit.INPUT: "missing or broken input",
+    WorkerExit.DIVERGED: "diverged or no progress",
+    WorkerExit.PREEMPTED: "preempted",
+    WorkerExit.CONFIG: "bad configuration",
+    128 + 6: "aborted",
+    128 + 9: "killed",
+    128 + 11: "segmentation fault",
+    128 + 15: "terminated",
+}
+
+_ADVICE = {
+    WorkerExit.USAGE: "The stage was started wrongly: see the log; this is likely a bug.",
+    WorkerExit.DATA: "Mend or leave out the data named above, then run again.",
+    WorkerExit.INPUT: "Run `pipeline cache verify`, then run again: what is broken is built anew.",
+    WorkerExit.DIVERGED: "Look at the loss in the log; lower the learning rate or clip harder.",
+    WorkerExit.CONFIG: "Change the stage's configuration, then run again.",
+    128 + 9: "Often memory: lower the batch, or give the stage more memory; then resume.",
+}
+
+
+def exit_name(exit_code: int) -> str:
+    """The code's name for a person: "65 bad data", "137 killed", "1 crashed"."""
+    default = f"signal {exit_code - 128}" if exit_code > 128 else "crashed"
+    return f"{exit_code} {_NAMES.get(exit_code, default)}"
+
+
+def advice(exit_code: int, cause: str) -> str:
+    """What to do about it, in one sentence."""
+    if exit_code == WorkerExit.DIVERGED and cause.startswith("no progress"):
+        return "Give it longer between preemptions, or checkpoint more often; then resume."
+    return _ADVICE.get(exit_code, "Read the log, mend the cause, then resume the run.")
