@@ -27,6 +27,8 @@ _COMPRESSIONS = {
     b"BZh": "bz2",
 }
 _TAR_BLOCK = 512
+_ZSTD_BITE = 1 << 12
+"""Compressed bytes at a time: they can stand for at most 128 MiB, a hostile file for no more."""
 
 
 def extract_archive(archive: Path, folder: Path) -> list[str]:
@@ -213,7 +215,7 @@ class _ZstdReader(io.RawIOBase):
             if self._frame.eof:
                 self._compressed = self._frame.unused_data
                 self._frame, self._inside = self._new_frame(), False
-            self._compressed = self._compressed or self._file.read(1 << 16)
+            self._compressed = self._compressed or self._file.read(_ZSTD_BITE)
             if not self._compressed:
                 if self._inside:
                     msg = "compressed data ended before the end-of-frame mark"

@@ -3,6 +3,8 @@
 import errno
 import re
 
+from pipeline.errors import StoreError
+
 _FIXES = {
     errno.ENOSPC: (
         "no space left",
@@ -87,3 +89,9 @@ def cause_and_fix(exc: BaseException) -> tuple[str, str]:
         words, fix = _BY_CLASS[known]
         return f"{words} ({redact(str(exc))})", fix
     return f"{type(exc).__name__}: {redact(str(exc))}", _OTHER_FIX
+
+
+def store_failure(url: str, action: str, exc: BaseException) -> StoreError:
+    """The StoreError for a foreign exception: "store URL: cannot ACTION: cause. Fix."."""
+    cause, fix = cause_and_fix(exc)
+    return StoreError(f"store {redact(url)}: cannot {action}: {cause}. {fix}")

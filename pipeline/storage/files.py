@@ -104,6 +104,12 @@ def sync_tree(path: Path) -> None:
         sync_folder(Path(folder))
 
 
+def sync_folders(path: Path) -> None:
+    """Makes the names in a folder and in all below it durable; the files are so already."""
+    for folder, _, _ in os.walk(path):
+        sync_folder(Path(folder))
+
+
 def temporary_name(folder: Path, name: str) -> Path:
     """A path in `folder` that nobody else has."""
     return folder / f".{name[:100]}.{uuid.uuid4().hex}.tmp"

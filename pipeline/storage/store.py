@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from pipeline.errors import StoreError, UserError
 from pipeline.storage.backend import Backend, FileInfo
-from pipeline.storage.failures import cause_and_fix, has_password, redact
+from pipeline.storage.failures import has_password, redact, store_failure
 from pipeline.storage.keys import check_key
 from pipeline.storage.local import LocalFolder
 from pipeline.storage.remote import ObjectFolder
@@ -212,12 +212,9 @@ class Store:
         except self._backend.foreign as exc:
             if absent and isinstance(exc, FileNotFoundError):
                 raise KeyError(key) from None
-            cause, fix = cause_and_fix(exc)
-            what = f"{action} {key}".strip()
-            msg = f"store {redact(self._url)}: cannot {what}: {cause}. {fix}"
             # A traceback prints the chained exception too; one that holds a secret is left out.
             chained = exc if redact(str(exc)) == str(exc) else None
-            raise StoreError(msg) from chained
+            raise store_failure(self._url, f"{action} {key}".strip(), exc) from chained
 
 
 def _check_prefix(prefix: str) -> None:

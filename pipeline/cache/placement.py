@@ -1,0 +1,139 @@
+"""Joins the parts of an output and makes it visible as an artifact, in one step or not at all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cache.manifest import FileEntry, Manifest, Part
+from pipeline.cache.presence import absence, files_key, manifest_key
+from pipeline.errors import DataError, StoreError
+from pipeline.storage import Store
+from pipeline.storage.failures import store_failure
+from pipeline.storage.files import place, sync_folders
+
+_MAX_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one process wrote into a port: the key of its folder, ending in `/files`, and files."""
+
+    prefix: str
+    files: Mapping[str, FileEntry]
+
+
+def join_parts(port: str, parts: Sequence[Part], prefix_of: Sequence[str]) -> list[Source]:
+    """The sources of a port, one for each process that wrote into it.
+
+    Args:
+        port: name of the output port.
+        parts: one for each process.
+        prefix_of: key of each process's folder of this port.
+
+    Raises:
+        DataError: two processes wrote the same name, or one's file is another's folder.
+    """
+    sources: list[Source] = []
+    owner: dict[str, int] = {}
+    for part, prefix in zip(parts, prefix_of, strict=True):
+        files = part.ports.get(port, {})
+        for name in files:
+            if name in owner:
+                msg = (
+                    f"output port {port}: processes {owner[name]} and {part.rank} both wrote "
+                    f"{name!r}. Each must write names of its own, e.g. with its rank in them."
+                )
+                raise DataError(msg)
+            owner[name] = part.rank
+        if files:
+            sources.append(Source(prefix, files))
+    for name, rank in owner.items():
+        folders = [name[:end] for end, letter in enumerate(name) if letter == "/"]
+        if clash := next((folder for folder in folders if folder in owner), None):
+            msg = (
+                f"output port {port}: process {owner[clash]} wrote {clash!r} as a file, "
+                f"process {rank} as a folder. Use different names."
+            )
+            raise DataError(msg)
+    return sources
+
+
+def place_artifact(
+    store: Store, manifest: Manifest, sources: Sequence[Source], joined: str
+) -> None:
+    """Moves (local) or copies (object store) the sources to `artifacts/<digest>`.
+
+    Locally everything, the manifest too, is put together inside the staging area and appears by
+    one rename; in an object store the manifest is written last. Two processes may place the same
+    content at the same time: neither ever takes away what the other has completed.
+
+    Args:
+        store: where to.
+        manifest: of the joined files.
+        sources: where the files are; not empty.
+        joined: key of a folder in which several sources may be put together.
+
+    Raises:
+        StoreError: disk or store failed; the artifact is absent or complete.
+    """
+    digest = manifest.digest
+    if absence(store, digest) is None:
+        store.touch(manifest_key(digest))  # eviction goes by age, and it has just become young
+    elif store.local_path() is None:
+        _copy_remotely(store, manifest, sources)
+    else:
+        base = sources[0].prefix.removesuffix("/files") if len(sources) == 1 else joined
+        if len(sources) > 1:
+            _join_locally(store, sources, joined)
+        store.write(f"{base}/manifest.json", manifest.to_bytes())
+        _move_locally(store, digest, base)
+
+
+def _copy_remotely(store: Store, manifest: Manifest, sources: Sequence[Source]) -> None:
+    target = files_key(manifest.digest)
+    pairs = [
+        (f"{source.prefix}/{name}", f"{target}/{name}")
+        for source in sources
+        for name in source.files
+    ]
+    try:
+        store.copy(pairs)
+    except KeyError as exc:
+        msg = f"store {store.url}: staged file {exc} is gone. Run the stage again."
+        raise StoreError(msg) from None
+    store.write(manifest_key(manifest.digest), manifest.to_bytes())
+
+
+def _join_locally(store: Store, sources: Sequence[Source], joined: str) -> None:
+    """Renames every file into one folder; a repetition finds some of them there already."""
+    target = _local(store, f"{joined}/files")
+    try:
+        for source in sources:
+            for name in source.files:
+                path = _local(store, f"{source.prefix}/{name}")
+                if path.exists() or not (target / name).exists():
+                    place(path, target / name, durable=False)
+        sync_folders(target)
+    except OSError as exc:
+        raise store_failure(store.url, f"join {joined}", exc) from exc
+
+
+def _move_locally(store: Store, digest: str, base: str) -> None:
+    for _ in range(_MAX_TRIES):
+        try:
+            if store.move_tree(base, f"artifacts/{digest}"):
+                return
+        except KeyError:
+            msg = f"store {store.url}: staged folder {base} is gone. Run the stage again."
+            raise StoreError(msg) from None
+        if absence(store, digest) is None:
+            return  # another process was first with the same content
+        store.remove_tree(f"artifacts/{digest}")  # damaged, or an eviction that was killed
+    msg = f"store {store.url}: artifact {digest} cannot be replaced: others change it meanwhile."
+    raise StoreError(msg)
+
+
+def _local(store: Store, key: str) -> Path:
+    path = store.local_path(key)
+    assert path is not None, "only called on a local store"
+    return path
