@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from pipeline.metrics.pictures import Picture
+from pipeline.storage.files import replace_file
 
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Picture)}
 _TEXT = "text"
@@ -39,12 +40,9 @@ def save_picture(folder: Path, picture: Picture, step: int) -> Path:
     buffer = io.BytesIO()
     entries: dict[str, Any] = {_TEXT: np.array(described), **arrays}
     np.savez_compressed(buffer, **entries)
-    folder.mkdir(parents=True, exist_ok=True)
     number = sum(1 for _ in folder.glob(f"{step:09d}-*.npz"))
     path = folder / f"{step:09d}-{number}.npz"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    replace_file(path, buffer.getvalue(), durable=False)
     return path
 
 

@@ -56,7 +56,6 @@ TRAIN_LEARNING_RATE = Metric("train_learning_rate", "gauge", "", "largest over p
 TRAIN_LOSS_SCALE = Metric("train_loss_scale", "gauge", "", "loss scale of fp16 training")
 TRAIN_GRAD_NORM = Metric("train_grad_norm", "gauge", "", "global gradient norm before clipping")
 TRAIN_STEP = Metric("train_step", "gauge", "steps", "the last finished step")
-TRAIN_PLANNED_STEPS = Metric("train_planned_steps", "gauge", "steps", "steps this stage will take")
 TRAIN_STEPS_TOTAL = Metric("train_steps_total", "counter", "steps", "steps taken by this attempt")
 TRAIN_SAMPLES_TOTAL = Metric("train_samples_total", "counter", "samples", "examples over all ranks")
 TRAIN_TOKENS_TOTAL = Metric("train_tokens_total", "counter", "tokens", "tokens over all ranks")
@@ -110,7 +109,6 @@ EVAL_SCORE = Metric("eval_score", "gauge", "", "a score the stage kind declares"
 STAGE_ITEMS_TOTAL = Metric(
     "stage_items_total", "counter", "items", "work done by a stage that does not train", ("unit",)
 )
-STAGE_PLANNED_ITEMS = Metric("stage_planned_items", "gauge", "items", "work there is in all")
 STAGE_STATE = Metric("stage_state", "gauge", "", "1 for the state a stage is in", ("state",))
 STAGE_ATTEMPTS_TOTAL = Metric("stage_attempts_total", "counter", "attempts", "attempts started")
 STAGE_RESTARTS_TOTAL = Metric(

@@ -5,16 +5,16 @@ Recording never ends a stage: a full disk costs lines, with one warning, not the
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.metrics import names
 from pipeline.metrics.gallery import save_picture
 from pipeline.metrics.pictures import Picture
-from pipeline.metrics.progress import ProgressFile
+from pipeline.metrics.progress import Progress, ProgressFile
 from pipeline.metrics.tensorboard import TensorBoardFile
 
 METRICS_FILE = "metrics.jsonl"
@@ -33,6 +33,11 @@ class NullRecorder:
         """Nothing."""
 
     def count(self, name: str, n: float = 1) -> None:
+        """Nothing."""
+
+    def progress(
+        self, step: int, total_steps: int, loss: float | None, rate: float, unit: str
+    ) -> None:
         """Nothing."""
 
     def show(self, picture: Picture, step: int) -> None:
@@ -63,7 +68,6 @@ class FileRecorder:
         self._progress = ProgressFile(folder / PROGRESS_FILE)
         self._tensorboard = TensorBoardFile(folder / TENSORBOARD_FOLDER)
         self._totals: dict[str, float] = {}
-        self._parsed: dict[str, tuple[str, dict[str, str]]] = {}
         self._news: set[str] = set()
         self._counted = time.monotonic()
         self._step = 0
@@ -74,24 +78,25 @@ class FileRecorder:
         value = float(value)
         self._step = step
         self._try(lambda: self._append(name, value, step))
-        self._progress.scalar(name, value, step)
-        self._try(self._progress.write)
         self._try(lambda: self._tensorboard.scalar(name, value, step))
 
     def count(self, name: str, n: float = 1) -> None:
         """Adds to a counter; metrics.jsonl gets its total."""
-        total = self._totals.get(name, 0) + n
-        self._totals[name] = total
+        self._totals[name] = self._totals.get(name, 0) + n
         self._news.add(name)
-        if name not in self._parsed:
-            self._parsed[name] = names.parse(name)
-        metric, labels = self._parsed[name]
-        self._progress.count(metric, labels, total)
         now = time.monotonic()
         if now - self._counted >= _COUNTS_EVERY_SECONDS:
             self._counted = now
             self._try(self._append_counts)
-        self._try(self._progress.write)
+
+    def progress(
+        self, step: int, total_steps: int, loss: float | None, rate: float, unit: str
+    ) -> None:
+        """What progress.json says from now on."""
+        loss = loss if loss is not None and math.isfinite(loss) else None
+        rate = rate if math.isfinite(rate) else 0.0
+        snapshot = Progress(step, total_steps, loss, rate, unit, time.time())
+        self._try(lambda: self._progress.put(snapshot))
 
     def show(self, picture: Picture, step: int) -> None:
         """One file in pictures/."""
@@ -100,13 +105,13 @@ class FileRecorder:
     def close(self) -> None:
         """Writes what is pending; the recorder takes nothing afterwards."""
         self._try(self._append_counts)
-        self._try(lambda: self._progress.write(force=True))
+        self._try(self._progress.flush)
         self._try(self._tensorboard.close)
         os.close(self._lines)
 
     def _append(self, name: str, value: float, step: int) -> None:
         # NaN and infinity are no JSON numbers: they become the words that float() reads.
-        number = value if abs(value) < float("inf") else str(value)
+        number = value if math.isfinite(value) else str(value)
         line = json.dumps({"name": name, "value": number, "step": step, "time": time.time()})
         os.write(self._lines, line.encode() + b"\n")
 

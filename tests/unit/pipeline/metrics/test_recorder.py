@@ -43,9 +43,6 @@ def test_scalar_that_is_not_finite_stays_readable(tmp_path: Path) -> None:
     values = [value for _, value, _ in _points(tmp_path)]
     assert math.isnan(values[0])
     assert values[1:] == [math.inf, -math.inf]
-    progress = read_progress(tmp_path / "progress.json")
-    assert progress is not None
-    assert progress.loss is None
 
 
 def test_count_writes_its_total_at_the_end(tmp_path: Path) -> None:
@@ -56,24 +53,32 @@ def test_count_writes_its_total_at_the_end(tmp_path: Path) -> None:
     assert _points(tmp_path) == [("train_samples_total", 8000, 0)]
 
 
-def test_progress_has_step_total_and_loss_of_training(tmp_path: Path) -> None:
+def test_progress_is_written_at_once_then_at_most_twice_a_second(tmp_path: Path) -> None:
     recorder = FileRecorder(tmp_path)
-    recorder.scalar(names.TRAIN_PLANNED_STEPS.name, 50, 0)
-    recorder.scalar(LOSS, 2.5, 9)
+    for step in range(1, 4):
+        recorder.progress(step, 50, 2.5, 100.0, "tokens")
+    first = read_progress(tmp_path / "progress.json")
+    recorder.close()
+    last = read_progress(tmp_path / "progress.json")
+    assert first is not None
+    assert last is not None
+    assert (first.step, last.step) == (1, 3)
+    assert (last.total_steps, last.loss, last.rate, last.unit) == (50, 2.5, 100.0, "tokens")
+
+
+def test_progress_with_a_loss_that_is_no_number_says_none(tmp_path: Path) -> None:
+    recorder = FileRecorder(tmp_path)
+    recorder.progress(1, 2, math.nan, math.inf, "samples")
     recorder.close()
     progress = read_progress(tmp_path / "progress.json")
     assert progress is not None
-    assert (progress.step, progress.total_steps, progress.loss) == (9, 50, 2.5)
+    assert (progress.loss, progress.rate) == (None, 0.0)
 
 
-def test_progress_of_a_data_stage_counts_its_items(tmp_path: Path) -> None:
-    recorder = FileRecorder(tmp_path)
-    recorder.scalar(names.STAGE_PLANNED_ITEMS.name, 10, 0)
-    recorder.count(names.labelled(names.STAGE_ITEMS_TOTAL, unit="documents"), 4)
-    recorder.close()
-    progress = read_progress(tmp_path / "progress.json")
-    assert progress is not None
-    assert (progress.step, progress.total_steps, progress.unit) == (4, 10, "documents")
+def test_read_progress_of_a_torn_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "progress.json").write_text('{"step": 3')
+    assert read_progress(tmp_path / "progress.json") is None
+    assert read_progress(tmp_path / "absent.json") is None
 
 
 def test_read_metrics_leaves_out_a_torn_last_line(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""What a worker does around the stage's own code: inputs in, context, outputs committed."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.cache import Artifacts
+from pipeline.errors import ConfigError, Preempted
+from pipeline.metrics.recorder import FileRecorder, NullRecorder
+from pipeline.node.kinds import load_entry, load_kind
+from pipeline.node.state import StateFolder
+from pipeline.spec.attempt import AttemptFolder
+from pipeline.spec.config import StageConfig
+from pipeline.spec.context import StageContext, World
+from pipeline.spec.job import Job
+from pipeline.spec.ports import Port
+from pipeline.spec.stage import Launch, StageSpec
+from pipeline.storage import Store
+
+_FIRST_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.5
+_log = logging.getLogger(__name__)
+
+
+def run_stage(
+    job: Job, folder: AttemptFolder, world: World, should_stop: Callable[[], bool]
+) -> None:
+    """Runs this process's share of an attempt to its committed end.
+
+    Ranks meet before the commit by their part manifests in the store, so it needs neither torch
+    nor a network between nodes. The parts of a `workers` stage are joined by the runner.
+
+    Raises:
+        ConfigError: kind or configuration do not fit the installed code.
+        InputError: an input is missing or damaged.
+        Preempted: asked to stop; what `state` holds is where the next attempt goes on.
+        Exception: whatever the stage's code raises.
+    """
+    if should_stop() and job.launch is not Launch.GANG:
+        # A gang's ranks must agree on it: they ask in their training loop.
+        msg = "asked to stop before the stage began"
+        raise Preempted(msg)
+    spec = load_kind(job.kind)
+    config = _config(spec, job)
+    run = load_entry(spec)
+    _, ports = spec.ports(config)
+    store = Store(job.store)
+    artifacts = Artifacts(
+        store, cache_folder=folder.machine_cache, memo_folder=folder.verified_inputs
+    )
+    scratch = folder.scratch / str(world.rank)
+    scratch.mkdir(parents=True, exist_ok=True)
+    recorder = FileRecorder(folder.path) if world.rank == 0 else NullRecorder()
+    try:
+        run(
+            StageContext(
+                config=config,
+                inputs=_open_inputs(artifacts, job.inputs),
+                outputs={
+                    port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
+                    for port in ports
+                },
+                state=StateFolder(store, job.plan_key, folder.machine_cache),
+                scratch=scratch,
+                world=world,
+                seed=job.seed,
+                engine=job.engine,
+                threads=job.cpus_per_process,
+                recorder=recorder,
+                should_stop=should_stop,
+            )
+        )
+    finally:
+        recorder.close()
+    artifacts.write_part(job.plan_key, job.attempt_id, ports, rank=world.rank)
+    if job.launch is not Launch.WORKERS and world.rank == 0:
+        _await_parts(store, job, should_stop)
+        _commit(artifacts, job, ports)
+
+
+def _config(spec: StageSpec, job: Job) -> StageConfig:
+    try:
+        return spec.config.model_validate(job.config)
+    except ValidationError as exc:
+        problems = "; ".join(
+            f"with.{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
+            for error in exc.errors(include_url=False)
+        )
+        msg = f"{job.kind} as installed here refuses the configuration: {problems}"
+        raise ConfigError(msg) from exc
+
+
+def _open_inputs(
+    artifacts: Artifacts, inputs: Mapping[str, str | list[str]]
+) -> dict[str, Path | list[Path]]:
+    return {
+        port: artifacts.open(digests)
+        if isinstance(digests, str)
+        else [artifacts.open(digest) for digest in digests]
+        for port, digests in inputs.items()
+    }
+
+
+def _await_parts(store: Store, job: Job, should_stop: Callable[[], bool]) -> None:
+    """Waits until every rank has written its part.
+
+    A rank that fails instead ends this one too: its agent, or the runner for the agents of other
+    nodes, sends SIGTERM.
+    """
+    pause = _FIRST_PAUSE_SECONDS
+    missing = list(range(1, job.world_size))
+    while missing:
+        prefix = f"staging/{job.plan_key}/{job.attempt_id}/parts"
+        missing = [rank for rank in missing if not store.exists(f"{prefix}/{rank}.json")]
+        if missing and should_stop():
+            msg = f"asked to stop while waiting for the outputs of ranks {missing}"
+            raise Preempted(msg)
+        if missing:
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _commit(artifacts: Artifacts, job: Job, ports: Mapping[str, Port]) -> None:
+    digests = artifacts.commit(
+        job.plan_key,
+        job.attempt_id,
+        ports,
+        lease_token=job.lease_token,
+        num_parts=job.world_size,
+        meta={"stage": job.stage, "kind": job.kind, "run": job.run},
+    )
+    for port, digest in digests.items():
+        _log.info("committed %s as %s", port, digest)
