@@ -1,11 +1,16 @@
 """How a run is asked to stop: by signal, or through the store from anywhere."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from pipeline.storage import Store
+
+_POLL_SECONDS = 1.0
+_REMOTE_POLL_SECONDS = 5.0
+"""Pauses between looks at the store; on an object store each look is a paid request."""
 
 
 class Cancellation:
@@ -17,11 +22,6 @@ class Cancellation:
     def request(self, *, now: bool = False) -> None:
         """Asks once more; safe in a signal handler and from another thread."""
         self.requests = 2 if now else self.requests + 1
-
-    @property
-    def now(self) -> bool:
-        """Whether there is no time left for saving."""
-        return self.requests >= 2
 
 
 @contextmanager
@@ -40,23 +40,46 @@ def cancel_on_signals() -> Iterator[Cancellation]:
             signal.signal(number, handler)
 
 
-def cancel_key(run: str) -> str:
-    """Where a request lies until the runner sees it."""
-    return f"runs/{run}/cancel.json"
-
-
 def request_cancel(store: Store, run: str, *, now: bool) -> None:
-    """Asks the runner of this run, wherever it is, to stop; it looks about once a second."""
-    store.write(cancel_key(run), b'{"now": true}' if now else b'{"now": false}')
+    """Asks the runner of a run, wherever it is, to stop; it looks every few seconds."""
+    store.write(_key(run), _NOW if now else _GENTLY)
 
 
-def requested(store: Store, run: str) -> bool | None:
-    """Whether a stop was asked for: None if not, else whether it shall be `now`."""
-    key = cancel_key(run)
-    return b"true" in store.read(key) if store.exists(key) else None
+class StopRequests:
+    """The requests of one session, from the signal handler and from the store."""
+
+    def __init__(self, cancellation: Cancellation, store: Store, run: str) -> None:
+        """Forgets what was asked of an earlier session of the run."""
+        self._cancellation = cancellation
+        self._store = store
+        self._key = _key(run)
+        self._pause = _POLL_SECONDS if store.local_path() is not None else _REMOTE_POLL_SECONDS
+        self._next_look = 0.0
+        self._asked_in_store = 0
+        self.heeded = 0
+        store.remove(self._key)
+
+    def pending(self) -> int:
+        """1 when asked to save and stop, 2 when asked to stop at once, 0 when nothing is new."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + self._pause
+            self._look()
+        asked = min(max(self._cancellation.requests, self._asked_in_store), 2)
+        if asked <= self.heeded:
+            return 0
+        self.heeded = asked
+        return asked
+
+    def _look(self) -> None:
+        try:
+            content = self._store.read(self._key)
+        except KeyError:
+            return
+        self._asked_in_store = 2 if content == _NOW else 1
 
 
-def clear_request(store: Store, run: str) -> None:
-    """Forgets a request that was made of an earlier session."""
-    if store.exists(cancel_key(run)):
-        store.remove(cancel_key(run))
+_NOW, _GENTLY = b"now\n", b"save and stop\n"
+
+
+def _key(run: str) -> str:
+    return f"runs/{run}/cancel"

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pipeline.errors import StoreError
 from pipeline.storage.digests import canonical_json
 
+How = Literal["plan key", "content key", "accepted code"]
+"""What matched when a result was reused."""
+
 
 class _Event(BaseModel):
     """One fact, past tense; the journal adds its number and its time."""
@@ -52,7 +55,7 @@ class StageReused(_Event):
 
     kind: Literal["stage_reused"] = "stage_reused"
     stage: str
-    how: Literal["plan key", "content key", "accepted code"]
+    how: How
     reason: str
     artifacts: dict[str, str]
 

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from pipeline.errors import NEVER_RETRIED, WorkerExit
 from pipeline.executors.base import AttemptEnd
+from pipeline.runner.events import StageFailed
+from pipeline.runner.state import StageState
+from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.resources import Retry
 
 IDLE_RESTARTS = 2
@@ -100,6 +104,36 @@ def _idle_restarts(past: Sequence[PastAttempt]) -> int:
     return idle
 
 
+def past_attempts(stage: StageState, session: int) -> list[PastAttempt]:
+    """The ended attempts that count towards a decision: those of this session.
+
+    Whoever runs again after a failure has changed something, and gets all attempts anew.
+    """
+    return [
+        PastAttempt(ExitClass(attempt.exit_class), attempt.step)
+        for attempt in stage.attempts
+        if attempt.session == session and attempt.exit_class is not None
+    ]
+
+
+def last_words(stage: StageState, verdict: GiveUp, rank: int | None) -> StageFailed:
+    """What is told of a stage that gets no further attempt."""
+    log = ""
+    if stage.attempts:
+        folder = AttemptFolder(Path(stage.attempts[-1].folder))
+        log = str(folder.log(0).parent if rank is None else folder.log(rank))
+    return StageFailed(
+        stage=stage.address,
+        attempt=len(stage.attempts),
+        rank=rank,
+        exit_code=verdict.exit_code,
+        exit_name=exit_name(verdict.exit_code),
+        cause=verdict.cause,
+        log=log,
+        advice=advice(verdict.exit_code, verdict.cause),
+    )
+
+
 _NAMES = {
     WorkerExit.USAGE: "bad usage",
     WorkerExit.DATA: "bad data",
@@ -107,6 +141,7 @@ _NAMES = {
     WorkerExit.DIVERGED: "diverged or no progress",
     WorkerExit.PREEMPTED: "preempted",
     WorkerExit.CONFIG: "bad configuration",
+    124: "out of time",
     128 + 6: "aborted",
     128 + 9: "killed",
     128 + 11: "segmentation fault",
@@ -119,6 +154,7 @@ _ADVICE = {
     WorkerExit.INPUT: "Run `pipeline cache verify`, then run again: what is broken is built anew.",
     WorkerExit.DIVERGED: "Look at the loss in the log; lower the learning rate or clip harder.",
     WorkerExit.CONFIG: "Change the stage's configuration, then run again.",
+    124: "Raise the stage's timeout_seconds, then resume.",
     128 + 9: "Often memory: lower the batch, or give the stage more memory; then resume.",
 }
 

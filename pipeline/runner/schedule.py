@@ -1,12 +1,12 @@
 """What may start: stages whose inputs are there, within the machine, in the DAG's order."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import Problem, UserError
 from pipeline.executors.base import Capacity
-from pipeline.planner.plan import Action, Plan
+from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.spec.dag import Stage
 from pipeline.spec.stage import Launch
 
@@ -105,6 +105,12 @@ def check_fits(plan: Plan, capacity: Capacity) -> None:
         raise UserError(problems)
 
 
+def upstream(planned: PlannedStage) -> list[str]:
+    """Addresses of the stages whose outputs this one takes, each once."""
+    found = [c.stage for connections in planned.stage.inputs.values() for c in connections]
+    return list(dict.fromkeys(found))
+
+
 class Slots:
     """What is taken of the machine right now."""
 
@@ -157,30 +163,23 @@ class Ready:
         for address, above in upstream.items():
             for one in set(above):
                 self._below.setdefault(one, []).append(address)
-        self._queue = {address: None for address, n in self._missing.items() if n == 0}
+        self._fresh = [address for address, n in self._missing.items() if n == 0]
 
-    def __iter__(self) -> Iterator[str]:
-        """The stages that may start, in order; a snapshot, so they may be taken meanwhile."""
-        return iter(tuple(self._queue))
+    def __bool__(self) -> bool:
+        """Whether `take` has something to give."""
+        return bool(self._fresh)
 
-    def __len__(self) -> int:
-        """How many may start."""
-        return len(self._queue)
-
-    def add(self, address: str) -> None:
-        """Puts a stage (back) in the queue: a retry, or a driver's new cell."""
-        self._queue[address] = None
-
-    def take(self, address: str) -> None:
-        """Removes a stage from the queue."""
-        self._queue.pop(address, None)
+    def take(self) -> list[str]:
+        """The stages that got their last input since the last call, in the DAG's order."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
     def succeeded(self, address: str) -> None:
         """Lets those below it come nearer to their start."""
         for below in self._below.get(address, ()):
             self._missing[below] -= 1
             if self._missing[below] == 0:
-                self._queue[below] = None
+                self._fresh.append(below)
 
     def below(self, address: str) -> list[str]:
         """Everything downstream of a stage, each once."""

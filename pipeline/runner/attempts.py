@@ -1,0 +1,265 @@
+"""What an attempt needs from the store: its lease, its job, its outputs. Decides nothing."""
+
+import logging
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from pipeline.cache.artifacts import Artifacts
+from pipeline.cache.results import Result, Results
+from pipeline.errors import InputError, StoreError
+from pipeline.planner.plan import PlannedStage
+from pipeline.runner.leases import LeaseKeeper
+from pipeline.runner.outcome import RunOptions
+from pipeline.runner.schedule import Demand
+from pipeline.runner.state import RunState
+from pipeline.spec.job import Job
+from pipeline.storage import Store
+from pipeline.storage.failures import cause_and_fix
+from pipeline.storage.keys import safe_name
+
+_log = logging.getLogger(__name__)
+
+Inputs = dict[str, str | list[str]]
+"""Port -> artifact digest, or the list of digests of a `many` port."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage whose inputs are known, and so its content key."""
+
+    planned: PlannedStage
+    inputs: Inputs
+    content_key: str
+    wanted: Demand
+
+    @property
+    def address(self) -> str:
+        """The stage's."""
+        return self.planned.stage.address
+
+
+@dataclass(frozen=True)
+class Running:
+    """An attempt that the executor has, or is about to get."""
+
+    prepared: Prepared
+    job: Job
+
+    @property
+    def address(self) -> str:
+        """The stage's."""
+        return self.job.stage
+
+
+def inputs_of(planned: PlannedStage, state: RunState) -> Inputs:
+    """The artifacts behind a stage's inputs, once all stages upstream have theirs.
+
+    Raises:
+        InputError: a required input is connected to an optional output that was not written.
+    """
+    ports, _ = planned.stage.spec.ports(planned.stage.config)
+    inputs: Inputs = {}
+    for name, connections in planned.stage.inputs.items():
+        digests = []
+        for connection in connections:
+            digest = state.stages[connection.stage].artifacts.get(connection.port)
+            if digest is not None:
+                digests.append(digest)
+            elif not ports[name].optional:
+                msg = f"input {name}: {connection} was not written, and {name} is required"
+                raise InputError(msg)
+        if ports[name].many:
+            inputs[name] = digests
+        elif digests:
+            inputs[name] = digests[0]
+    return inputs
+
+
+class Attempts:
+    """Makes jobs, takes in what they built, and cleans up behind them."""
+
+    def __init__(
+        self, store: Store, keeper: LeaseKeeper, *, dag: str, run: str, options: RunOptions
+    ) -> None:
+        """For one session of the run `run` of the DAG `dag`."""
+        self._store = store
+        self._keeper = keeper
+        self._artifacts = Artifacts(store)
+        self._results = Results(store)
+        self._dag = dag
+        self._run = run
+        self._options = options
+
+    def find(self, key: str) -> Result | None:
+        """The result under a key; None when there is none that can be used."""
+        return self._results.lookup(key)
+
+    def adopt(self, prepared: Prepared, result: Result) -> None:
+        """Makes a result that was found under one of a stage's keys findable under both.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        planned = prepared.planned
+        keys = (planned.plan_key, prepared.content_key)
+        if (result.plan_key, result.content_key) != keys:
+            ours = {
+                "plan_key": planned.plan_key,
+                "content_key": prepared.content_key,
+                "key_parts": dict(planned.key_parts),
+            }
+            self._results.record(keys[:1], result.model_copy(update=ours))
+        self.note_latest(planned)
+
+    def reserve(self, plan_key: str) -> str | None:
+        """Takes the lease of a result; the id of the attempt that may build it, None when held."""
+        # New for each attempt: a process of an earlier one that still lives cannot commit.
+        attempt_id = f"{self._run}-{secrets.token_hex(4)}"
+        if not self._keeper.acquire(plan_key, attempt_id):
+            return None
+        # Nobody else may build it now: what is staged was left by those who were killed.
+        for left in self._store.list(f"staging/{plan_key}"):
+            self._artifacts.discard(plan_key, left)
+        return attempt_id
+
+    def holder(self, plan_key: str) -> str:
+        """Who holds the lease of a result, for a person."""
+        return self._keeper.holder(plan_key) or "another runner"
+
+    def release(self, plan_key: str) -> None:
+        """Gives the lease back."""
+        self._keeper.release(plan_key)
+
+    def make(self, prepared: Prepared, attempt: int, attempt_id: str) -> Running:
+        """Writes the job of an attempt into its new folder; the lease is held.
+
+        Raises:
+            StoreError: the working folder cannot be written.
+        """
+        stage = prepared.planned.stage
+        stages = self._options.workdir.absolute() / "runs" / self._run / "stages"
+        folder = stages / safe_name(stage.address) / str(attempt)
+        job = Job(
+            run=self._run,
+            stage=stage.address,
+            attempt=attempt,
+            attempt_id=attempt_id,
+            kind=stage.kind,
+            config=stage.config.model_dump(mode="json"),
+            inputs=prepared.inputs,
+            plan_key=prepared.planned.plan_key,
+            content_key=prepared.content_key,
+            code_digest=prepared.planned.code_digest,
+            lease_token=attempt_id,
+            seed=stage.seed,
+            engine=stage.engine,
+            launch=stage.spec.launch,
+            nodes=prepared.wanted.nodes,
+            processes_per_node=prepared.wanted.processes_per_node,
+            gpus_per_node=stage.resources.gpus_per_node,
+            cpus_per_process=stage.resources.cpus_per_process,
+            timeout_seconds=stage.timeout_seconds,
+            grace_seconds=self._options.grace_seconds,
+            store=self._store.url,
+            folder=str(folder),
+        )
+        try:
+            (folder / "logs").mkdir(parents=True, exist_ok=True)
+            (folder / "job.json").write_text(job.model_dump_json())
+        except OSError as exc:
+            cause, fix = cause_and_fix(exc)
+            msg = f"cannot write {folder}: {cause}. {fix}"
+            raise StoreError(msg) from exc
+        return Running(prepared, job)
+
+    def collect(self, running: Running) -> dict[str, str]:
+        """Port -> digest of what a successful attempt built.
+
+        Joins the parts of a `workers` stage; elsewhere the worker has committed already, and the
+        same commit once more only gives the digests again.
+
+        Raises:
+            DataError: an output is empty, or two workers wrote the same file.
+            LeaseLost: the attempt holds the lease no more.
+            StoreError: a part is missing, or the store failed.
+        """
+        planned, job = running.prepared.planned, running.job
+        _, outputs = planned.stage.spec.ports(planned.stage.config)
+        return self._artifacts.commit(
+            job.plan_key,
+            job.attempt_id,
+            outputs,
+            lease_token=job.lease_token,
+            num_parts=job.world_size,
+            meta={"stage": job.stage, "kind": job.kind, "run": job.run},
+        )
+
+    def record(self, running: Running, artifacts: Mapping[str, str], *, seconds: float) -> None:
+        """Makes what an attempt built in `seconds` findable under both keys of its stage.
+
+        Raises:
+            StoreError: the store failed; the artifacts stay, and the stage runs again.
+        """
+        job = running.job
+        placement: dict[str, JsonValue] = {
+            "seconds": round(seconds, 3),
+            "nodes": job.nodes,
+            "processes_per_node": job.processes_per_node,
+            "engine": job.engine.model_dump(mode="json"),
+        }
+        self.record_result(
+            running.prepared.planned,
+            job.content_key,
+            artifacts,
+            attempt_id=job.attempt_id,
+            provenance=placement,
+        )
+
+    def record_result(
+        self,
+        planned: PlannedStage,
+        content_key: str,
+        artifacts: Mapping[str, str],
+        *,
+        attempt_id: str,
+        provenance: Mapping[str, JsonValue],
+    ) -> None:
+        """Makes artifacts findable as the result of a stage of this run.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        result = Result(
+            artifacts=dict(artifacts),
+            plan_key=planned.plan_key,
+            content_key=content_key,
+            stage=planned.stage.address,
+            kind=planned.stage.kind,
+            run=self._run,
+            attempt_id=attempt_id,
+            key_parts=dict(planned.key_parts),
+            provenance=dict(provenance),
+        )
+        self._results.record((planned.plan_key, content_key), result)
+        self.note_latest(planned)
+
+    def note_latest(self, planned: PlannedStage) -> None:
+        """Notes what this stage of this DAG was last, for `explain`."""
+        self._results.set_latest(self._dag, planned.stage.address, planned.plan_key)
+
+    def discard(self, running: Running) -> None:
+        """Removes what an ended attempt staged; a store that refuses is no reason to fail."""
+        try:
+            self._artifacts.discard(running.job.plan_key, running.job.attempt_id)
+        except StoreError as exc:
+            _log.warning("what attempt %s staged is left: %s", running.job.attempt_id, exc)
+
+    def newest_step(self, plan_key: str) -> int | None:
+        """The training step of the newest checkpoint under `state/`; None without one."""
+        names = self._store.list(f"state/{plan_key}")
+        steps = [int(match[1]) for name in names if (match := re.fullmatch(r"\D*(\d+)", name))]
+        return max(steps, default=None)

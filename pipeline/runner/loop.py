@@ -1,0 +1,329 @@
+"""The run loop: starts what may start, hears what ended, decides what follows."""
+
+import heapq
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from pipeline.cache.leases import LeaseLost
+from pipeline.errors import DataError, InfrastructureError, InputError, WorkerExit
+from pipeline.executors.base import AttemptEnd, Executor
+from pipeline.planner.keys import content_key
+from pipeline.planner.plan import Action, Plan, PlannedStage
+from pipeline.runner import events as ev
+from pipeline.runner.attempts import Attempts, Prepared, Running, inputs_of
+from pipeline.runner.cancel import StopRequests
+from pipeline.runner.journal import Journal
+from pipeline.runner.leases import LeaseKeeper, run_lease
+from pipeline.runner.outcome import RunOptions
+from pipeline.runner.retry import (
+    ExitClass,
+    GiveUp,
+    classify,
+    decide,
+    last_words,
+    past_attempts,
+)
+from pipeline.runner.schedule import Ready, Slots, demand, upstream
+from pipeline.runner.state import RunState
+
+_log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.5
+"""Longest sleep: how late a signal or a lost lease is noticed."""
+_FIRST_POLL_SECONDS = 0.05
+_LAST_POLL_SECONDS = 2.0
+"""Pauses between looks at a lease that another runner holds; they double from first to last."""
+
+
+class Loop:
+    """One session of a run, from its plan to its last stage. Used from one thread.
+
+    A stage goes: waiting for inputs (`Ready`) -> `queue` (waits for room) -> `running`; from there
+    to its end, or to `sleeping` until a timer brings it back to the queue.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        journal: Journal,
+        attempts: Attempts,
+        executor: Executor,
+        keeper: LeaseKeeper,
+        stops: StopRequests,
+        options: RunOptions,
+    ) -> None:
+        """Starts nothing yet."""
+        self._journal = journal
+        self._attempts = attempts
+        self._executor = executor
+        self._keeper = keeper
+        self._stops = stops
+        self._options = options
+        self._slots = Slots(executor.capacity, options.jobs)
+        self._stages = {a: p for a, p in plan.stages.items() if p.action is Action.RUN}
+        self._ready = Ready(
+            {a: [u for u in upstream(p) if u in self._stages] for a, p in self._stages.items()}
+        )
+        self._queue: dict[str, Prepared] = {}
+        self._running: dict[str, Running] = {}
+        self._sleeping: dict[str, Prepared] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._polls: dict[str, float] = {}
+        self._draining = False
+
+    @property
+    def state(self) -> RunState:
+        """The run as its events tell."""
+        return self._journal.state
+
+    def run(self, tick: Callable[[RunState], None]) -> None:
+        """Returns once nothing runs and nothing more may start.
+
+        Raises:
+            InfrastructureError: store, machine or executor failed; what ran was asked to save and
+                stop, and the run can be resumed.
+        """
+        try:
+            while not self._settled():
+                self._heed_requests()
+                self._start_what_may()
+                for end in self._wait():
+                    self._take_in(end)
+                tick(self.state)
+        except BaseException:
+            self._abandon()
+            raise
+        for address in self._sleeping:
+            self._journal.append(ev.StageCancelled(stage=address, cause="not tried again"))
+
+    def _settled(self) -> bool:
+        if self._running:
+            return False
+        return self._halting or not (self._ready or self._queue or self._timers)
+
+    @property
+    def _halting(self) -> bool:
+        """Whether nothing more may start."""
+        return self._draining or self._stops.heeded > 0
+
+    def _wait(self) -> list[AttemptEnd]:
+        pause = _TICK_SECONDS
+        if self._timers:
+            pause = min(pause, max(0.0, self._timers[0][0] - time.monotonic()))
+        if self._running:
+            return list(self._executor.wait(pause))
+        if not self._settled():
+            time.sleep(pause)
+        return []
+
+    # --- from inputs to a running attempt
+
+    def _start_what_may(self) -> None:
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            address = heapq.heappop(self._timers)[1]
+            self._queue[address] = self._sleeping.pop(address)
+        while not self._halting:
+            # A stage found in the cache may make others ready, and those again.
+            for address in self._ready.take():
+                self._prepare(self._stages[address])
+            for address in tuple(self._queue):
+                if self._slots.full or self._halting:
+                    break
+                self._start(self._queue[address])
+            if not self._ready:
+                return
+
+    def _prepare(self, planned: PlannedStage) -> None:
+        """Now that the inputs are known, so is the content key: reuse, or queue."""
+        address = planned.stage.address
+        try:
+            inputs = inputs_of(planned, self.state)
+        except InputError as exc:
+            self._fail(address, GiveUp(exc.worker_exit, str(exc)))
+            return
+        key = content_key(planned, inputs)
+        wanted = demand(planned.stage, self._executor.capacity)
+        prepared = Prepared(planned, inputs, key, wanted)
+        if not self._reuse(prepared, {key: "content key"}):
+            self._queue[address] = prepared
+
+    def _reuse(self, prepared: Prepared, keys: Mapping[str, ev.How]) -> bool:
+        """Takes a result that is there already under one of the keys (key -> its name)."""
+        if prepared.planned.forced:
+            return False
+        for key, how in keys.items():
+            result = self._attempts.find(key)
+            if result is not None:
+                self._attempts.adopt(prepared, result)
+                event = ev.StageReused(
+                    stage=prepared.address,
+                    how=how,
+                    reason=f"hit: {how}, built by run {result.run}",
+                    artifacts=result.artifacts,
+                )
+                self._journal.append(event)
+                self._ready.succeeded(prepared.address)
+                return True
+        return False
+
+    def _start(self, prepared: Prepared) -> None:
+        """Starts an attempt if there is room and nobody else builds the same."""
+        address, planned = prepared.address, prepared.planned
+        if not self._slots.take(address, planned.stage, prepared.wanted):
+            return
+        del self._queue[address]
+        attempt_id = self._attempts.reserve(planned.plan_key)
+        if attempt_id is None:
+            self._slots.release(address)
+            self._wait_for_holder(prepared)
+            return
+        # Looked up again under the lease: whoever held it before may have built it.
+        keys: dict[str, ev.How] = {
+            planned.plan_key: "plan key",
+            prepared.content_key: "content key",
+        }
+        if self._reuse(prepared, keys):
+            self._attempts.release(planned.plan_key)
+            self._slots.release(address)
+            return
+        number = len(self.state.stages[address].attempts) + 1
+        running = self._attempts.make(prepared, number, attempt_id)
+        job = running.job
+        # Before the executor knows: a kill in between leaves an attempt that never ended.
+        self._journal.append(
+            ev.AttemptStarted(
+                stage=address,
+                attempt=number,
+                attempt_id=attempt_id,
+                content_key=job.content_key,
+                folder=job.folder,
+                nodes=job.nodes,
+                processes_per_node=job.processes_per_node,
+            )
+        )
+        self._running[attempt_id] = running
+        self._polls.pop(address, None)
+        self._executor.submit(job)
+
+    def _wait_for_holder(self, prepared: Prepared) -> None:
+        address = prepared.address
+        pause = self._polls.get(address, 0.0)
+        if not pause:
+            holder = self._attempts.holder(prepared.planned.plan_key)
+            self._journal.append(ev.StageWaiting(stage=address, holder=holder))
+        pause = min(max(2 * pause, _FIRST_POLL_SECONDS), _LAST_POLL_SECONDS)
+        self._polls[address] = pause
+        self._sleep(prepared, pause)
+
+    def _sleep(self, prepared: Prepared, seconds: float) -> None:
+        self._sleeping[prepared.address] = prepared
+        heapq.heappush(self._timers, (time.monotonic() + seconds, prepared.address))
+
+    # --- from an attempt's end to what follows
+
+    def _take_in(self, end: AttemptEnd) -> None:
+        running = self._running.pop(end.attempt_id)
+        exit_class = classify(end)
+        artifacts: dict[str, str] = {}
+        if exit_class is ExitClass.DONE:
+            try:
+                artifacts = self._attempts.collect(running)
+            except LeaseLost as exc:
+                end, exit_class = AttemptEnd(end.attempt_id, 0, None, str(exc)), ExitClass.FREE
+            except DataError as exc:
+                end = AttemptEnd(end.attempt_id, WorkerExit.DATA, None, str(exc))
+                exit_class = ExitClass.FATAL
+        if exit_class is not ExitClass.DONE and self._stops.heeded:
+            exit_class = ExitClass.CANCELLED
+        if exit_class is ExitClass.DONE:
+            self._succeed(running, artifacts)
+        else:
+            self._note_end(running, end, exit_class)
+        self._attempts.discard(running)
+        self._attempts.release(running.job.plan_key)
+        self._slots.release(running.address)
+        if exit_class is ExitClass.CANCELLED:
+            cause = end.cause or "stopped"
+            self._journal.append(ev.StageCancelled(stage=running.address, cause=cause))
+        elif exit_class is not ExitClass.DONE:
+            self._follow_up(running, end)
+
+    def _succeed(self, running: Running, artifacts: dict[str, str]) -> None:
+        attempt = self.state.stages[running.address].attempts[-1]
+        self._attempts.record(running, artifacts, seconds=time.time() - attempt.started)
+        self._journal.append(
+            ev.AttemptEnded(
+                stage=running.address, attempt=attempt.number, exit_code=0, exit_class="done"
+            )
+        )
+        self._journal.append(
+            ev.StageFinished(
+                stage=running.address, content_key=running.job.content_key, artifacts=artifacts
+            )
+        )
+        self._ready.succeeded(running.address)
+
+    def _note_end(self, running: Running, end: AttemptEnd, exit_class: ExitClass) -> None:
+        self._journal.append(
+            ev.AttemptEnded(
+                stage=running.address,
+                attempt=running.job.attempt,
+                exit_code=end.exit_code,
+                exit_class=exit_class.value,
+                rank=end.rank,
+                cause=end.cause,
+                step=self._attempts.newest_step(running.job.plan_key),
+            )
+        )
+
+    def _follow_up(self, running: Running, end: AttemptEnd) -> None:
+        """The next attempt, or the end of the stage."""
+        state = self.state.stages[running.address]
+        past = past_attempts(state, self.state.session)
+        decision = decide(running.prepared.planned.stage.retry, past, end)
+        if isinstance(decision, GiveUp):
+            self._fail(running.address, decision, rank=end.rank)
+            return
+        self._journal.append(
+            ev.RetryScheduled(
+                stage=running.address,
+                attempt=running.job.attempt + 1,
+                delay_seconds=decision.delay_seconds,
+                why=decision.why,
+            )
+        )
+        self._sleep(running.prepared, decision.delay_seconds)
+
+    def _fail(self, address: str, verdict: GiveUp, *, rank: int | None = None) -> None:
+        self._journal.append(last_words(self.state.stages[address], verdict, rank))
+        for below in self._ready.below(address):
+            self._journal.append(ev.StageBlocked(stage=below, by=address))
+        self._draining = self._draining or not self._options.keep_going
+
+    # --- stopping
+
+    def _heed_requests(self) -> None:
+        asked = self._stops.pending()
+        if asked:
+            self._journal.append(ev.CancelRequested(now=asked > 1))
+            for attempt_id in self._running:
+                self._executor.stop(attempt_id, now=asked > 1)
+        lost = self._keeper.lost()
+        if run_lease(self.state.run) in lost:
+            msg = f"run {self.state.run}: another runner took it over"
+            raise InfrastructureError(msg)
+        for running in self._running.values() if lost else ():
+            # It builds on something that is no longer its own; what it has cannot be committed.
+            if running.job.plan_key in lost:
+                _log.warning("%s: its lease is lost, the attempt is ended", running.address)
+                self._executor.stop(running.job.attempt_id, now=True)
+
+    def _abandon(self) -> None:
+        """The run cannot go on: asks what runs to save and stop, for as long as that may take."""
+        for attempt_id in self._running:
+            self._executor.stop(attempt_id, now=False)
+        give_up = time.monotonic() + self._options.grace_seconds
+        while self._running and time.monotonic() < give_up:
+            for end in self._executor.wait(_TICK_SECONDS):
+                self._running.pop(end.attempt_id, None)
