@@ -55,9 +55,9 @@ def extract_archive(archive: Path, folder: Path) -> list[str]:
     members = _zip_members(archive) if is_zip else _tar_members(archive)
     names: dict[str, None] = {}
     with _damage_is_bad_data(archive):
-        for name, source in members:
-            _check_member(archive, name)
-            if source is None:
+        for member, source in members:
+            name = _checked_name(archive, member)
+            if source is None or not name:
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 continue
             if name in names:
@@ -131,16 +131,18 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO | None]]:
                 yield member.filename, cast("BinaryIO", source)
 
 
-def _check_member(archive: Path, name: str) -> None:
-    plain = name.removeprefix("./").rstrip("/")
-    if plain in ("", "."):
-        return
+def _checked_name(archive: Path, member: str) -> str:
+    """The member's name below the folder; "" for the folder itself."""
+    name = member.removeprefix("./").rstrip("/")
+    if name in ("", "."):
+        return ""
     try:
-        check_key(plain)
+        check_key(name)
     except ValueError:
-        _refuse(archive, name, "outside the folder, or not a name")
-    if "\\" in plain or ":" in plain.split("/", maxsplit=1)[0]:
-        _refuse(archive, name, "named in a way that other systems read as another folder")
+        _refuse(archive, member, "outside the folder, or not a name")
+    if "\\" in name or ":" in name.split("/", maxsplit=1)[0]:
+        _refuse(archive, member, "named in a way that other systems read as another folder")
+    return name
 
 
 def _refuse(archive: Path, member: str, what: str) -> None:

@@ -73,9 +73,9 @@ def redact(text: str) -> str:
     return _QUERY.sub("?***", text) if "://" in text else text
 
 
-def has_password(url: str) -> bool:
-    """Whether a URL carries a password in its authority."""
-    return _USERINFO.search(url) is not None
+def has_secret(url: str) -> bool:
+    """Whether a URL carries a password, or a query, where signatures and tokens stand."""
+    return redact(url) != url
 
 
 def cause_and_fix(exc: BaseException) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from pipeline.errors import StoreError, UserError
 from pipeline.storage.backend import Backend, FileInfo
-from pipeline.storage.failures import has_password, redact, store_failure
+from pipeline.storage.failures import has_secret, redact, store_failure
 from pipeline.storage.keys import check_key
 from pipeline.storage.local import LocalFolder
 from pipeline.storage.remote import ObjectFolder
@@ -39,10 +39,10 @@ class Store:
                 or the machine, never from the URL: it is recorded in every run.
 
         Raises:
-            UserError: the URL carries a password, or is no URL.
+            UserError: the URL carries a password or a query, or names nothing.
         """
         text = os.fspath(url)
-        if has_password(text):
+        if has_secret(text):
             msg = (
                 f"store {redact(text)}: a store URL must not carry credentials, since every run "
                 "records it. Give them by the environment, e.g. AWS_ACCESS_KEY_ID."
