@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from pipeline.errors import DataError, InputError
 from pipeline.spec.ports import Port, PortKind
 from pipeline.storage.digests import Json, canonical_json, digest_of, sha256_file
-from pipeline.storage.files import sync_folder
+from pipeline.storage.files import sync_folder, sync_tree
 from pipeline.storage.keys import check_key
 
 FileName = Annotated[str, AfterValidator(check_key)]
@@ -113,7 +113,7 @@ def take_files(folder: Path) -> dict[str, FileEntry]:
         OSError: the disk failed.
     """
     files: dict[str, FileEntry] = {}
-    for path in sorted(_plain_files(folder)):
+    for path in sorted(plain_files(folder)):
         name = path.relative_to(folder).as_posix()
         try:
             check_key(name)
@@ -133,26 +133,42 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         OSError: the disk failed.
     """
     for name, entry in manifest.files.items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            msg = f"{path}: is missing"
-            raise InputError(msg) from None
-        if size != entry.size:
-            msg = f"{path}: has {size} bytes, its manifest says {entry.size}"
-            raise InputError(msg)
-        digest = sha256_file(path)
-        if digest != entry.sha256:
-            msg = f"{path}: content has digest {digest}, its manifest says {entry.sha256}"
-            raise InputError(msg)
+        check_file(folder / name, entry)
 
 
-def _plain_files(folder: Path) -> Iterator[Path]:
+def check_file(path: Path, entry: FileEntry, *, shown: str | None = None) -> None:
+    """Compares one file with its entry; `shown` is what the error calls it.
+
+    Raises:
+        InputError: the file is missing or differs.
+        OSError: the disk failed.
+    """
+    shown = shown or str(path)
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        msg = f"{shown}: is missing"
+        raise InputError(msg) from None
+    if size != entry.size:
+        msg = f"{shown}: has {size} bytes, its manifest says {entry.size}"
+        raise InputError(msg)
+    digest = sha256_file(path)
+    if digest != entry.sha256:
+        msg = f"{shown}: content has digest {digest}, its manifest says {entry.sha256}"
+        raise InputError(msg)
+
+
+def plain_files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder.
+
+    Raises:
+        DataError: something below is neither a file nor a folder.
+        OSError: the folder cannot be read.
+    """
     for entry in os.scandir(folder):
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
-            yield from _plain_files(Path(entry.path))
+            yield from plain_files(Path(entry.path))
         elif stat.S_ISREG(mode):
             yield Path(entry.path)
         else:
@@ -161,13 +177,22 @@ def _plain_files(folder: Path) -> Iterator[Path]:
             raise DataError(msg)
 
 
-def _take_file(path: Path) -> FileEntry:
+def hash_file(path: Path) -> FileEntry:
+    """Size and digest of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = os.fstat(file.fileno()).st_size
-        os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
-    return FileEntry(size=size, sha256=digest)
+        return FileEntry(size=os.fstat(file.fileno()).st_size, sha256=digest)
+
+
+def _take_file(path: Path) -> FileEntry:
+    entry = hash_file(path)
+    path.chmod(0o444)
+    sync_tree(path)
+    return entry
 
 
 def _settle_folders(folder: Path) -> None:

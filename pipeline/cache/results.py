@@ -59,7 +59,6 @@ class Results:
     def __init__(self, store: Store) -> None:
         """Opens nothing yet."""
         self._store = store
-        self._sound: set[str] = set()
 
     def lookup(self, key: str) -> Result | None:
         """The result under a plan key or content key, when all its artifacts are there.
@@ -81,10 +80,9 @@ class Results:
         if found.result is None:
             return found
         for port, digest in found.result.artifacts.items():
-            reason = None if digest in self._sound else absence(self._store, digest)
+            reason = absence(self._store, digest)
             if reason:
                 return Lookup(None, f"artifact {digest[:12]} of port {port}: {reason}")
-            self._sound.add(digest)
         if self._store.local_path() is not None:
             # Tells eviction that it is in use; on an object store this would cost a write a hit.
             self._touch(key)

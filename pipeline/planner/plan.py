@@ -30,6 +30,9 @@ class PlannedStage:
         code_digest: digest of the "code.*" parts alone.
         reasons: one line each: "miss: with.model.seq_len 512 -> 256", "hit: plan key".
         artifacts: port -> artifact digest when the action is REUSE; empty otherwise.
+        forced: RUN although a result may exist (`--force`): the runner looks nothing up.
+        accepted: REUSE of a result of other code (`--accept-code`): the runner records it under
+            this stage's keys and journals the decision.
     """
 
     stage: Stage
@@ -39,6 +42,8 @@ class PlannedStage:
     action: Action
     reasons: tuple[str, ...]
     artifacts: Mapping[str, str]
+    forced: bool = False
+    accepted: bool = False
 
 
 @dataclass(frozen=True)

@@ -80,10 +80,10 @@ def has_secret(url: str) -> bool:
 
 def cause_and_fix(exc: BaseException) -> tuple[str, str]:
     """(what went wrong, what to do) for an exception of the operating system or of a library."""
-    number = exc.errno if isinstance(exc, OSError) else None
-    if number in _FIXES:
-        words, fix = _FIXES[number]
-        return f"{words} ({errno.errorcode[number]})", fix
+    if isinstance(exc, OSError) and exc.errno in _FIXES:
+        words, fix = _FIXES[exc.errno]
+        place = f" at {redact(str(exc.filename))}" if exc.filename else ""
+        return f"{words}{place} ({errno.errorcode[exc.errno]})", fix
     known = next((name.__name__ for name in type(exc).__mro__ if name.__name__ in _BY_CLASS), None)
     if known:
         words, fix = _BY_CLASS[known]

@@ -90,10 +90,13 @@ class LocalFolder(Backend):
             place(self._root / prefix, doomed, durable=False)
         except FileNotFoundError:
             return  # another process removed it first
-        if doomed.is_dir() and not doomed.is_symlink():
-            shutil.rmtree(doomed)
-        else:
-            doomed.unlink()
+        try:
+            if doomed.is_dir() and not doomed.is_symlink():
+                shutil.rmtree(doomed)
+            else:
+                doomed.unlink()
+        except FileNotFoundError:
+            return  # an eviction sweeps `tmp/` at the same time
 
     @override
     def touch(self, key: str) -> None:

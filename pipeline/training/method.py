@@ -80,10 +80,18 @@ class Method(Protocol):
         """
 
     def weight(self, batch: Batch) -> Tensor:
-        """How many terms the loss of this batch sums over: a scalar float32, no graph."""
+        """How many terms the loss of this batch sums over: a scalar, no graph.
+
+        From the host tensors alone, on the thread of `batch`: the ranks add up their weights
+        before anybody computes.
+        """
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """The loss on the device; calls `model`, the engine's wrapper, exactly once."""
+        """The loss on the device; calls `model`, the engine's wrapper, exactly once.
+
+        Every trainable parameter takes part. Below fp32 the model's outputs may be bf16 or fp16
+        (floating inputs are cast by the engine): sum the loss in float32.
+        """
 
     def evaluate(self, model: nn.Module) -> Mapping[str, tuple[Tensor, Tensor]]:
         """Score name -> (sum, weight) of this rank's part of the held-out examples.

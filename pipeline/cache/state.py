@@ -1,0 +1,235 @@
+"""The durable folder of a stage, `state/<plan key>`: used in place or mirrored from an object store.
+
+An object store has no folder that changes all at once, so each published name is a record with
+its files' digests, written after the files; files lie under a new folder each time, so a name that
+is published again keeps its old content until the new record stands.
+"""
+
+import logging
+import shutil
+import uuid
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import override
+
+from pipeline.cache.local_copy import for_each, locked
+from pipeline.cache.manifest import FileEntry, FileName, hash_file, plain_files
+from pipeline.spec.context import State
+from pipeline.storage import Store
+from pipeline.storage.failures import store_failure
+from pipeline.storage.files import make_folder, replace_file, sync_folder, sync_tree
+from pipeline.storage.keys import check_key
+
+_RECORDS = "names"
+_DATA = "data"
+
+_log = logging.getLogger(__name__)
+
+
+def open_state(store: Store, plan_key: str, mirror: Path | None = None) -> State:
+    """The state of a stage, restored: what earlier attempts published is under its `path`.
+
+    Args:
+        store: where it is durable.
+        plan_key: names it.
+        mirror: local folder for a copy of an object store's state; processes of one machine may
+            share it, and files that are there already are not fetched again. A local store needs
+            none.
+
+    Raises:
+        StoreError: store or local disk failed.
+        ValueError: the store is not local and there is no mirror.
+    """
+    key = f"state/{plan_key}"
+    folder = store.local_path(key)
+    try:
+        if folder is not None:
+            make_folder(folder)
+            return _InPlace(store, key, folder)
+        if mirror is None:
+            msg = f"store {store.url} is not local: its state needs a mirror folder"
+            raise ValueError(msg)
+        make_folder(mirror, durable=False)
+        with locked(mirror.with_name(f"{mirror.name}.lock")):
+            _restore(store, key, mirror)
+        return _Mirrored(store, key, mirror)
+    except OSError as exc:
+        raise store_failure(store.url, f"open {key}", exc) from exc
+
+
+class _InPlace(State):
+    """State in a local store: publishing makes durable what is there."""
+
+    def __init__(self, store: Store, key: str, folder: Path) -> None:
+        self._store = store
+        self._key = key
+        self._folder = folder
+
+    @property
+    @override
+    def path(self) -> Path:
+        return self._folder
+
+    @override
+    def publish(self, name: str) -> None:
+        path = self._folder / check_key(name)
+        try:
+            sync_tree(path)
+            # A nested name's folders may be as new as the name itself.
+            for parent in path.parents[: len(Path(name).parts)]:
+                sync_folder(parent)
+        except OSError as exc:
+            raise store_failure(self._store.url, f"publish {self._key}/{name}", exc) from exc
+
+    @override
+    def remove(self, name: str) -> None:
+        self._store.remove_tree(f"{self._key}/{check_key(name)}")
+
+
+class _Record(BaseModel):
+    """A published name: the folder its files are in, and what they must be.
+
+    A name that is one file has exactly one, under the name's last part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    is_file: bool
+    folder: FileName
+    files: dict[FileName, FileEntry]
+
+
+class _Mirrored(State):
+    """State in an object store, with a local mirror."""
+
+    def __init__(self, store: Store, key: str, mirror: Path) -> None:
+        self._store = store
+        self._key = key
+        self._mirror = mirror
+
+    @property
+    @override
+    def path(self) -> Path:
+        return self._mirror
+
+    @override
+    def publish(self, name: str) -> None:
+        path = self._mirror / check_key(name)
+        folder = f"{self._key}/{_DATA}/{uuid.uuid4().hex}"
+        old = _read_record(self._store, self._key, name)
+        try:
+            is_file = not path.is_dir()
+            top = path.parent if is_file else path
+            files = {
+                file.relative_to(top).as_posix(): hash_file(file)
+                for file in ([path] if is_file else plain_files(path))
+            }
+            for_each(lambda file: self._store.upload(top / file, f"{folder}/{file}"), files)
+            record = _Record(is_file=is_file, folder=folder, files=files)
+            self._store.write(_record_key(self._key, name), record.model_dump_json().encode())
+            _note(self._mirror, name, record)
+        except OSError as exc:
+            raise store_failure(self._store.url, f"publish {path}", exc) from exc
+        if old:
+            self._store.remove_tree(old.folder)
+
+    @override
+    def remove(self, name: str) -> None:
+        check_key(name)
+        for published in _published(self._store, self._key):
+            if published == name or published.startswith(f"{name}/"):
+                record = _read_record(self._store, self._key, published)
+                # The record first: a name must never be seen without its files.
+                self._store.remove(_record_key(self._key, published))
+                if record:
+                    self._store.remove_tree(record.folder)
+        try:
+            _remove_locally(self._mirror / name)
+        except OSError as exc:
+            raise store_failure(self._store.url, f"remove {name} of {self._key}", exc) from exc
+
+
+def _restore(store: Store, key: str, mirror: Path) -> None:
+    """Fetches what is published and not here; parents come before names inside them."""
+    for name in _published(store, key):
+        record = _read_record(store, key, name)
+        if record is None or _is_here(mirror, name, record):
+            continue
+        incoming = mirror.with_name(f"{mirror.name}.incoming")
+        _remove_locally(incoming)
+        problem = _fetch(store, record, incoming)
+        if problem:
+            # Older checkpoints may be whole; the stage decides what it can go on from.
+            _log.warning(
+                "%s: state %s/%s is damaged and ignored: %s", store.url, key, name, problem
+            )
+            continue
+        target = mirror / name
+        _remove_locally(target)
+        make_folder(target.parent, durable=False)
+        (incoming / target.name if record.is_file else incoming).rename(target)
+        _note(mirror, name, record)
+
+
+def _fetch(store: Store, record: _Record, incoming: Path) -> str | None:
+    """Downloads and verifies; what is wrong, None when nothing."""
+    for parent in sorted({(incoming / file).parent for file in record.files} | {incoming}):
+        make_folder(parent, durable=False)
+    try:
+        for_each(
+            lambda file: store.download(f"{record.folder}/{file}", incoming / file), record.files
+        )
+    except KeyError as exc:
+        return f"{exc} is missing"
+    for file, entry in record.files.items():
+        if hash_file(incoming / file) != entry:
+            return f"{record.folder}/{file} is not what was published"
+    return None
+
+
+def _published(store: Store, key: str) -> list[str]:
+    names = store.walk(f"{key}/{_RECORDS}")
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+
+def _record_key(key: str, name: str) -> str:
+    return f"{key}/{_RECORDS}/{name}.json"
+
+
+def _read_record(store: Store, key: str, name: str) -> _Record | None:
+    """None when there is none or it is damaged: then nothing of the name counts as published."""
+    try:
+        record = _Record.model_validate_json(store.read(_record_key(key, name)))
+    except (KeyError, ValidationError):
+        return None
+    return record if record.folder.startswith(f"{key}/{_DATA}/") else None
+
+
+def _is_here(mirror: Path, name: str, record: _Record) -> bool:
+    """Whether the mirror got exactly this record before and still has its files."""
+    top = (mirror / name).parent if record.is_file else mirror / name
+    try:
+        if _note_path(mirror, name).read_text() != record.model_dump_json():
+            return False
+        return all(
+            (top / file).stat().st_size == entry.size for file, entry in record.files.items()
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _note(mirror: Path, name: str, record: _Record) -> None:
+    replace_file(_note_path(mirror, name), record.model_dump_json().encode(), durable=False)
+
+
+def _note_path(mirror: Path, name: str) -> Path:
+    """Beside the mirror, where a stage does not see it."""
+    return mirror.with_name(f"{mirror.name}.published") / f"{name}.json"
+
+
+def _remove_locally(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

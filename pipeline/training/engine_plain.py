@@ -1,0 +1,194 @@
+"""Plain torch: one process, the reference of every other engine; several as DDP."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from typing_extensions import override
+
+from pipeline.training.config import TrainConfig
+from pipeline.training.engine import Engine, ParameterState, host_copy, tied_names
+from pipeline.training.optim import (
+    Rule,
+    WeightAverage,
+    build_optimizer,
+    parameter_groups,
+    set_learning_rate,
+)
+from pipeline.training.world import TrainingWorld
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class PlainEngine(Engine):
+    """Weights in float32, forward under autocast for bf16 and fp16, gradients summed by DDP."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        world: TrainingWorld,
+        config: TrainConfig,
+        rule: Rule,
+        precision: str,
+    ) -> None:
+        """Moves the model to the world's device and broadcasts rank 0's weights.
+
+        Args:
+            model: float32.
+            world: this rank among its peers.
+            config: the optimizer, clipping and averaging.
+            rule: which parameters decay, and how fast each learns.
+            precision: "fp32", "bf16" or "fp16".
+        """
+        self._world = world
+        self._bare = model.to(world.device)
+        self._clip_norm = config.clip_norm
+        self._optimizer = build_optimizer(
+            parameter_groups(model, rule, weight_decay=config.optimizer.weight_decay),
+            config.optimizer,
+        )
+        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self._tied = tied_names(model)
+        self._autocast = _AUTOCAST.get(precision)
+        self._scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "fp16")
+        self._average = (
+            None
+            if config.ema_decay is None
+            else WeightAverage(list(self._parameters.values()), config.ema_decay)
+        )
+        self._ddp = None
+        if world.size > 1:
+            devices = [world.device] if world.device.type == "cuda" else None
+            self._ddp = DistributedDataParallel(
+                model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        self._steps = 0
+
+    @property
+    @override
+    def model(self) -> nn.Module:
+        return self._ddp or self._bare
+
+    @property
+    @override
+    def parameter_names(self) -> Sequence[str]:
+        return tuple(self._parameters)
+
+    @contextmanager
+    @override
+    def forward(self, *, last: bool) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self._ddp is not None and not last:
+                # DDP reads this in the forward pass; the backward may run outside.
+                stack.enter_context(self._ddp.no_sync())
+            if self._autocast is not None:
+                stack.enter_context(torch.autocast(self._world.device.type, self._autocast))
+            yield
+
+    @override
+    def backward(self, total: Tensor, *, global_weight: float, last: bool) -> None:
+        # DDP averages over the ranks where the step's gradient is a sum.
+        loss = total / (global_weight / self._world.size)
+        torch.autograd.backward(self._scaler.scale(loss))
+
+    @override
+    def step(self, learning_rate: float, *, want_norm: bool) -> Tensor | None:
+        self._scaler.unscale_(self._optimizer)
+        norm = None
+        if want_norm or self._clip_norm is not None:
+            gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+            norm = get_total_norm(gradients)
+            if self._clip_norm is not None:
+                clip_grads_with_norm_(self._parameters.values(), self._clip_norm, norm)
+        set_learning_rate(self._optimizer, learning_rate)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+        self._steps += 1
+        if self._average is not None:
+            self._average.update(self._steps)
+        return norm
+
+    @contextmanager
+    @override
+    def evaluation(self) -> Iterator[None]:
+        self._bare.eval()
+        if self._average is not None:
+            self._average.swap()
+        try:
+            with torch.no_grad(), self.forward(last=True):
+                yield
+        finally:
+            if self._average is not None:
+                self._average.swap()
+            self._bare.train()
+
+    @override
+    def num_updates(self) -> int:
+        states = self._optimizer.state.values()
+        return max((int(state["step"]) for state in states), default=0)
+
+    @override
+    def scaler_state(self) -> dict[str, float]:
+        state = self._scaler.state_dict()
+        return (
+            {"scale": state["scale"], "growth_tracker": state["_growth_tracker"]} if state else {}
+        )
+
+    @override
+    def read(self, name: str) -> ParameterState:
+        parameter = self._parameters[name]
+        moments = self._optimizer.state.get(parameter, {})
+        zeros = torch.zeros_like(parameter)
+        return ParameterState(
+            weight=host_copy(parameter),
+            exp_avg=host_copy(moments.get("exp_avg", zeros)),
+            exp_avg_sq=host_copy(moments.get("exp_avg_sq", zeros)),
+            average=None if self._average is None else host_copy(self._average.of(parameter)),
+        )
+
+    @override
+    @torch.no_grad()
+    def restore(
+        self,
+        states: Iterable[tuple[str, ParameterState]],
+        *,
+        step: int,
+        num_updates: int,
+        scaler: Mapping[str, float],
+    ) -> None:
+        self._steps = step
+        for name, saved in states:
+            parameter = self._parameters[name]
+            parameter.copy_(saved.weight)
+            if self._average is not None and saved.average is not None:
+                self._average.of(parameter).copy_(saved.average)
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(num_updates), device=self._counter_device()),
+                "exp_avg": saved.exp_avg.to(parameter.device, copy=True),
+                "exp_avg_sq": saved.exp_avg_sq.to(parameter.device, copy=True),
+            }
+        if scaler and self._scaler.is_enabled():
+            state = self._scaler.state_dict()
+            state["scale"] = scaler["scale"]
+            state["_growth_tracker"] = int(scaler.get("growth_tracker", 0))
+            self._scaler.load_state_dict(state)
+
+    def _counter_device(self) -> torch.device:
+        """Where the optimizer keeps its step counters: fused AdamW with the weights."""
+        fused = bool(self._optimizer.defaults.get("fused"))
+        return self._world.device if fused else torch.device("cpu")
+
+    @property
+    @override
+    def tied(self) -> Mapping[str, str]:
+        return self._tied
+
+    @override
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self._bare.state_dict().items():
+            if name not in self._tied:
+                yield name, host_copy(tensor)

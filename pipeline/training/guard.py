@@ -1,0 +1,80 @@
+"""A step's numbers, kept on the device until somebody looks, and the watch for those that are none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.training.world import TrainingWorld
+
+_NEVER = float(1 << 53)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The numbers of one step over all micro-batches and ranks.
+
+    Attributes:
+        loss: sum of the loss over its terms, by the weight.
+        scores: the method's scores by the weight.
+        grad_norm: global norm before clipping; None where it was not computed.
+        bad_step: the first step, of all since the run started, whose loss or gradient was not
+            finite, counted from 1; None when all were.
+        bad_rank: the rank that saw it first.
+    """
+
+    loss: float
+    scores: dict[str, float]
+    grad_norm: float | None
+    bad_step: int | None
+    bad_rank: int
+
+
+class StepNumbers:
+    """Collects without a host synchronisation; `look` costs one, and a small gather."""
+
+    def __init__(self, device: torch.device, *, norm_may_overflow: bool) -> None:
+        """`norm_may_overflow`: a loss scaler skips such steps, so they are no divergence."""
+        self._norm_may_overflow = norm_may_overflow
+        self._names: tuple[str, ...] = ()
+        self._sums: list[Tensor] = []
+        self._norm: Tensor | None = None
+        self._never = torch.full((), _NEVER, dtype=torch.float64, device=device)
+        self._first_bad = self._never.clone()
+
+    def begin(self) -> None:
+        """Forgets the sums of the step before."""
+        self._names, self._sums, self._norm = (), [], None
+
+    def add(self, total: Tensor, scores: Mapping[str, Tensor]) -> None:
+        """Takes in one micro-batch."""
+        values = [total.detach(), *(score.detach() for score in scores.values())]
+        if self._sums:
+            values = [old + new for old, new in zip(self._sums, values, strict=True)]
+        self._names, self._sums = tuple(scores), values
+
+    def end(self, step: int, norm: Tensor | None) -> None:
+        """Closes step number `step`, counted from 1."""
+        self._norm = norm
+        watched = self._sums[0]
+        if norm is not None and not self._norm_may_overflow:
+            watched = watched + norm
+        self._first_bad = torch.minimum(
+            self._first_bad, torch.where(torch.isfinite(watched), self._never, float(step))
+        )
+
+    def look(self, world: TrainingWorld, global_weight: float) -> Seen:
+        """Waits for the device and joins the ranks; called by all of them."""
+        on_device = [self._first_bad, *self._sums, *([] if self._norm is None else [self._norm])]
+        mine = torch.stack([value.double() for value in on_device]).tolist()
+        ranks = world.gather(mine)
+        first_bad = float(ranks[:, 0].min())
+        means = ranks[:, 1 : 1 + len(self._sums)].sum(axis=0) / global_weight
+        return Seen(
+            loss=float(means[0]),
+            scores=dict(zip(self._names, means[1:].tolist(), strict=True)),
+            grad_norm=None if self._norm is None else float(ranks[0, -1]),
+            bad_step=None if first_bad == _NEVER else int(first_bad),
+            bad_rank=int(ranks[:, 0].argmin()),
+        )

@@ -1,0 +1,221 @@
+"""The training loop: one for every method and engine."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pipeline.errors import ConfigError, DataError, Diverged, Preempted
+from pipeline.spec.context import StageContext
+from pipeline.training.config import TrainConfig
+from pipeline.training.engine import CoverageCheck, Engine
+from pipeline.training.engines import build_engine
+from pipeline.training.export import MODEL_FILE, export_model
+from pipeline.training.guard import Seen, StepNumbers
+from pipeline.training.loader import Loader, StepData
+from pipeline.training.method import Method, to_device
+from pipeline.training.optim import Rule, decay_matrices
+from pipeline.training.schedules import learning_rate
+from pipeline.training.seeding import seed_torch
+from pipeline.training.streams import Streams
+from pipeline.training.telemetry import Telemetry
+from pipeline.training.world import TrainingWorld, open_world
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with; the same on every rank.
+
+    Attributes:
+        step: updates done, the configured number.
+        loss: of the last step; None when this attempt found all steps done.
+        scores: the final evaluation's, over the whole held-out part; of the averaged weights
+            where the configuration averages.
+    """
+
+    step: int
+    loss: float | None
+    scores: Mapping[str, float]
+
+
+def train(
+    method: Method,
+    config: TrainConfig,
+    ctx: StageContext[Any],
+    *,
+    rule: Rule = decay_matrices,
+    output: Path | None = None,
+    finish: Callable[[nn.Module], None] | None = None,
+) -> TrainResult:
+    """Trains the method's model to the last step, from the newest checkpoint where there is one.
+
+    Args:
+        method: model, data, loss and evaluation.
+        config: the stage's `train:` block.
+        ctx: the stage's context; checkpoints go to `ctx.state`.
+        rule: which parameters decay, and how fast each learns.
+        output: folder that rank 0 writes `model.safetensors` to at the end: the whole state dict,
+            floats as float32, the averaged weights where the configuration averages.
+        finish: called at the end on every rank with the trained model, in evaluation mode under
+            no_grad with those same weights: to predict with it.
+
+    Raises:
+        Preempted: asked to stop; a checkpoint of the step is saved.
+        Diverged: the loss or the gradient is not finite; says at which step.
+        ConfigError: the batch does not divide, or a trainable parameter is not trained.
+        DataError: from the method; or a step without a single term in its loss.
+    """
+    with open_world(ctx.world, threads=ctx.threads) as world:
+        run = _Run(method, config, ctx, world, rule)
+        result = run.train()
+        run.hand_over(output, finish)
+        # Nobody leaves, and takes the meeting place down, before everybody is done.
+        world.barrier()
+    return result
+
+
+class _Run:
+    """One attempt at a training run."""
+
+    def __init__(
+        self,
+        method: Method,
+        config: TrainConfig,
+        ctx: StageContext[Any],
+        world: TrainingWorld,
+        rule: Rule,
+    ) -> None:
+        self._method = method
+        self._config = config
+        self._ctx = ctx
+        self._world = world
+        num_micro = _num_micro(config, ctx, world)
+        self._streams = Streams(
+            method.streams, seed=ctx.seed, rank=world.rank, size=world.size, num_micro=num_micro
+        )
+        # Before the engine wraps the model: ZeRO replaces what a parameter holds, not the parameter.
+        self._coverage: CoverageCheck | None = CoverageCheck(method.model)
+        self._engine: Engine = build_engine(
+            method.model, world, config, engine=ctx.engine, rule=rule
+        )
+        fp16 = ctx.engine.precision == "fp16"
+        self._numbers = StepNumbers(world.device, norm_may_overflow=fp16)
+        self._buffers = _running_buffers(method.model) if world.size > 1 else []
+        self._telemetry = Telemetry(ctx.recorder, config)
+        self._step = 0
+        self._seen: Seen | None = None
+
+    def train(self) -> TrainResult:
+        """Runs the steps that are left, then evaluates."""
+        self._telemetry.begin(self._step)
+        loader = Loader(
+            self._method,
+            self._streams,
+            start=self._step,
+            stop=self._config.steps,
+            pin=self._world.device.type == "cuda",
+        )
+        with loader:
+            while self._step < self._config.steps:
+                self._one_step(loader.take())
+        scores = self._evaluate()
+        loss = None if self._seen is None else self._seen.loss
+        return TrainResult(self._step, loss, scores)
+
+    def hand_over(self, output: Path | None, finish: Callable[[nn.Module], None] | None) -> None:
+        """Lets the caller use the trained model, and writes it."""
+        with self._engine.evaluation():
+            if finish is not None:
+                finish(self._engine.model)
+            if output is not None:
+                export_model(self._engine, self._world, output / MODEL_FILE)
+
+    def _one_step(self, data: StepData) -> None:
+        begin = time.perf_counter() - data.wait_seconds
+        weight, stops = self._world.sum([data.weight, float(self._ctx.should_stop())])
+        if stops:
+            msg = f"asked to stop after step {self._step}"
+            raise Preempted(msg)
+        if not weight > 0:
+            msg = f"step {self._step + 1}: no example of the global batch has a term in its loss"
+            raise DataError(msg)
+        rate = learning_rate(self._config, self._step)
+        number = self._step + 1
+        last = number == self._config.steps
+        logs = last or number % self._config.log_every == 0
+        self._update(data, weight, rate, want_norm=logs)
+        self._step = number
+        if logs:
+            self._telemetry.step(number, self._look(weight), rate)
+        self._telemetry.timing(number, time.perf_counter() - begin, data.wait_seconds, logs=logs)
+        if self._config.evaluate_every and not last and number % self._config.evaluate_every == 0:
+            self._evaluate()
+
+    def _update(self, data: StepData, weight: float, rate: float, *, want_norm: bool) -> None:
+        """Forward, backward and optimizer of one step; no host synchronisation of its own."""
+        seed_torch(self._ctx.seed, "step", self._step, self._world.rank)
+        self._numbers.begin()
+        for place, batch in enumerate(data.micro_batches):
+            last = place == len(data.micro_batches) - 1
+            with self._engine.forward(last=last):
+                loss = self._method.loss(self._engine.model, to_device(batch, self._world.device))
+            self._numbers.add(loss.total, loss.scores)
+            self._engine.backward(loss.total, global_weight=weight, last=last)
+        if self._coverage is not None:
+            self._coverage.finish()
+            self._coverage = None
+        norm = self._engine.step(rate, want_norm=want_norm)
+        self._numbers.end(self._step + 1, norm)
+        for buffer in self._buffers:
+            self._world.broadcast(buffer)
+
+    def _look(self, weight: float) -> Seen:
+        """Fetches the step's numbers and ends the run when one of them is none."""
+        seen = self._numbers.look(self._world, weight)
+        if seen.bad_step is not None:
+            msg = f"the loss or its gradient is not finite at step {seen.bad_step} (rank {seen.bad_rank})"
+            raise Diverged(msg)
+        self._seen = seen
+        return seen
+
+    def _evaluate(self) -> dict[str, float]:
+        """The method's scores over all ranks, recorded."""
+        seed_torch(self._ctx.seed, "evaluate", self._step, self._world.rank)
+        with self._engine.evaluation():
+            mine = self._method.evaluate(self._engine.model)
+        pairs = [float(number) for pair in mine.values() for number in pair]
+        sums = self._world.sum(pairs) if mine else []
+        scores = {
+            name: total / weight
+            for name, total, weight in zip(mine, sums[::2], sums[1::2], strict=True)
+        }
+        self._telemetry.scores(self._step, scores)
+        return scores
+
+
+def _num_micro(config: TrainConfig, ctx: StageContext[Any], world: TrainingWorld) -> int:
+    """Forward passes a rank does in a step."""
+    per_rank, rest = divmod(config.global_batch_size, world.size)
+    micro = ctx.engine.micro_batch_size or per_rank
+    if rest or micro == 0 or per_rank % micro:
+        msg = (
+            f"global_batch_size={config.global_batch_size} does not divide among {world.size} ranks"
+            f" in micro-batches of {micro or 'one or more'}"
+        )
+        raise ConfigError(msg)
+    return per_rank // micro
+
+
+def _running_buffers(model: nn.Module) -> list[Tensor]:
+    """What a forward pass may change and a checkpoint holds: running statistics of norms.
+
+    Rank 0's count: a value that every rank keeps for itself could not be restored elsewhere.
+    """
+    saved = model.state_dict(keep_vars=True)
+    return [buffer for name, buffer in model.named_buffers() if name in saved]

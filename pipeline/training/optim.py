@@ -1,0 +1,160 @@
+"""Parameter groups, the optimizer, and the moving average of the weights."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from pipeline.training.config import OptimizerConfig
+
+
+@dataclass(frozen=True, order=True)
+class ParameterRule:
+    """How one parameter is updated.
+
+    Attributes:
+        lr_scale: factor on the rate of the step, and with it on the decay; layer-wise decay is
+            this, for Adam's update does not change when the gradient is scaled.
+        weight_decay: whether it decays.
+    """
+
+    lr_scale: float = 1.0
+    weight_decay: bool = True
+
+
+Rule = Callable[[str, nn.Parameter], ParameterRule]
+"""Name within the model and parameter -> its rule."""
+
+
+def decay_matrices(_name: str, parameter: nn.Parameter) -> ParameterRule:
+    """The usual rule: biases and norms, everything with one dimension or none, do not decay."""
+    return ParameterRule(weight_decay=parameter.ndim > 1)
+
+
+def parameter_groups(model: nn.Module, rule: Rule, *, weight_decay: float) -> list[dict[str, Any]]:
+    """The trainable parameters by rule, each once, groups and members in a fixed order.
+
+    Returns:
+        torch's parameter groups with the extra keys "names" and "lr_scale".
+    """
+    by_rule: dict[ParameterRule, list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            by_rule.setdefault(rule(name, parameter), []).append((name, parameter))
+    return [
+        {
+            "params": [parameter for _, parameter in members],
+            "names": [name for name, _ in members],
+            "lr_scale": how.lr_scale,
+            "weight_decay": weight_decay if how.weight_decay else 0.0,
+        }
+        for how, members in sorted(by_rule.items(), key=lambda item: item[0])
+    ]
+
+
+def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW over these groups; its state holds "step", "exp_avg" and "exp_avg_sq"."""
+    if not config.bias_correction:
+        return UncorrectedAdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
+    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the step's rate, scaled by group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+class UncorrectedAdamW(torch.optim.Optimizer):
+    """AdamW whose moments are used as they are, though they start at zero.
+
+    update = m / (sqrt(v) + eps) + weight_decay * p;  p -= rate * update
+
+    Source: the optimizer of the released code of BERT, which XLNet uses when it decays weights.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0}
+        super().__init__(params, defaults)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @override
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One update of every parameter that has a gradient."""
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update(params, group)
+        return loss
+
+    def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for param in params:
+            state = self.state[param]
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                state["exp_avg"] = torch.zeros_like(param)
+                state["exp_avg_sq"] = torch.zeros_like(param)
+            state["step"] += 1
+        beta1, beta2 = group["betas"]
+        rate = group["lr"]
+        gradients = [p.grad for p in params if p.grad is not None]
+        first = [self.state[p]["exp_avg"] for p in params]
+        second = [self.state[p]["exp_avg_sq"] for p in params]
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        denominator = [v.sqrt() for v in second]
+        torch._foreach_add_(denominator, group["eps"])
+        torch._foreach_mul_(params, 1 - rate * group["weight_decay"])
+        torch._foreach_addcdiv_(params, first, denominator, -rate)
+
+
+class WeightAverage:
+    """Exponential moving average of the weights, beside the float32 tensors an engine updates.
+
+    average += (1 - d) * (weight - average),  d = min(decay, (1 + step) / (10 + step))
+
+    Source: TensorFlow's ExponentialMovingAverage with `num_updates`, which the released code of
+    EfficientNet and of most image models uses; the ramp keeps the initial weights out of it.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
+        self._weights = list(weights)
+        self._decay = decay
+        self._index = {id(weight): place for place, weight in enumerate(self._weights)}
+        self._averages = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes in the weights after `step` updates."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+
+    def of(self, weight: Tensor) -> Tensor:
+        """The average that belongs to one of the weights."""
+        return self._averages[self._index[id(weight)]]
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchanges weights and averages in place; twice gives back the same bits."""
+        for weight, average in zip(self._weights, self._averages, strict=True):
+            kept = weight.detach().clone()
+            weight.copy_(average)
+            average.copy_(kept)

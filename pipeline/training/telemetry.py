@@ -1,0 +1,53 @@
+"""What the loop tells the recorder, and under which names."""
+
+import time
+from collections.abc import Mapping
+
+from pipeline.metrics import names
+from pipeline.metrics.names import labelled
+from pipeline.spec.context import Recorder
+from pipeline.training.config import TrainConfig
+from pipeline.training.guard import Seen
+
+
+class Telemetry:
+    """Turns steps and evaluations into metrics; nothing here waits for a device."""
+
+    def __init__(self, recorder: Recorder, config: TrainConfig) -> None:
+        self._recorder = recorder
+        self._config = config
+        self._seconds = 0.0
+        self._steps = 0
+
+    def begin(self, step: int) -> None:
+        """The attempt starts after `step` steps."""
+        self._recorder.scalar(names.TRAIN_PLANNED_STEPS.name, self._config.steps, step)
+
+    def step(self, step: int, seen: Seen, learning_rate: float) -> None:
+        """The numbers of a step that is logged."""
+        scalar = self._recorder.scalar
+        scalar(names.TRAIN_LOSS.name, seen.loss, step)
+        scalar(names.TRAIN_LEARNING_RATE.name, learning_rate, step)
+        if seen.grad_norm is not None:
+            scalar(names.TRAIN_GRAD_NORM.name, seen.grad_norm, step)
+        for name, value in seen.scores.items():
+            scalar(f"train/{name}", value, step)
+        scalar(names.TRAIN_STEP.name, step, step)
+        scalar(names.TRAIN_LAST_STEP_TIMESTAMP_SECONDS.name, time.time(), step)
+
+    def timing(self, step: int, seconds: float, wait_seconds: float, *, logs: bool) -> None:
+        """How long a step took, of which it waited for data; the mean goes out when it `logs`."""
+        self._recorder.count(names.TRAIN_STEPS_TOTAL.name)
+        self._recorder.count(names.TRAIN_SAMPLES_TOTAL.name, self._config.global_batch_size)
+        self._recorder.count(names.TRAIN_DATA_WAIT_SECONDS_TOTAL.name, wait_seconds)
+        self._seconds += seconds
+        self._steps += 1
+        if logs:
+            mean = self._seconds / self._steps
+            self._recorder.scalar(names.TRAIN_STEP_DURATION_SECONDS.name, mean, step)
+            self._seconds, self._steps = 0.0, 0
+
+    def scores(self, step: int, scores: Mapping[str, float]) -> None:
+        """An evaluation's scores."""
+        for name, value in scores.items():
+            self._recorder.scalar(labelled(names.EVAL_SCORE, score=name), value, step)

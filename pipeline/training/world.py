@@ -1,0 +1,190 @@
+"""The processes that train together: what they add up, agree on and wait for."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed
+from typing_extensions import override
+
+from pipeline.errors import UsageError
+from pipeline.spec.context import World
+
+logger = logging.getLogger(__name__)
+
+_PLACE_VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
+
+
+class TrainingWorld(Protocol):
+    """This rank among its peers. Every method but the properties is called by all ranks."""
+
+    @property
+    def rank(self) -> int:
+        """This process's global rank."""
+
+    @property
+    def size(self) -> int:
+        """Ranks in all."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank computes."""
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Element-wise sums over the ranks, in float64 on the host."""
+
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """Every rank's values, (rank, value) float64; all ranks give equally many."""
+
+    def broadcast(self, tensor: Tensor) -> None:
+        """Overwrites the tensor, of equal shape and type everywhere, with that of rank 0."""
+
+    def barrier(self) -> None:
+        """Returns once every rank has called it."""
+
+
+class SingleProcessWorld(TrainingWorld):
+    """One rank alone; needs no process group."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cpu")
+
+    @property
+    @override
+    def rank(self) -> int:
+        return 0
+
+    @property
+    @override
+    def size(self) -> int:
+        return 1
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return self._device
+
+    @override
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return list(values)
+
+    @override
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        return np.asarray([values], dtype=np.float64)
+
+    @override
+    def broadcast(self, tensor: Tensor) -> None:
+        return
+
+    @override
+    def barrier(self) -> None:
+        return
+
+
+class ProcessGroupWorld(TrainingWorld):
+    """Ranks joined by torch.distributed: gloo between hosts, NCCL between accelerators.
+
+    Small numbers go through gloo, so that agreeing on a step never waits for a device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    @property
+    @override
+    def rank(self) -> int:
+        return distributed.get_rank()
+
+    @property
+    @override
+    def size(self) -> int:
+        return distributed.get_world_size()
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return self._device
+
+    @override
+    def sum(self, values: Sequence[float]) -> list[float]:
+        tensor = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(tensor)
+        return tensor.tolist()
+
+    @override
+    def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
+        mine = torch.tensor(values, dtype=torch.float64)
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(everyone, mine)
+        return torch.stack(everyone).numpy()
+
+    @override
+    def broadcast(self, tensor: Tensor) -> None:
+        distributed.broadcast(tensor, src=0)
+
+    @override
+    def barrier(self) -> None:
+        # An all-reduce on the host: NCCL's own barrier would first have to pick a device.
+        self.sum([0.0])
+
+
+@contextmanager
+def open_world(world: World, *, threads: int) -> Iterator[TrainingWorld]:
+    """Joins this process to its peers for as long as the context is open.
+
+    The ranks meet at MASTER_ADDR:MASTER_PORT, which the agent sets anew for each attempt. Inside
+    an open world it gives the one that is there.
+
+    Args:
+        world: this process's place.
+        threads: threads torch computes with; fixed, for bitwise equal results.
+
+    Raises:
+        UsageError: the variables that name the meeting place are missing.
+    """
+    torch.set_num_threads(threads)
+    device = _device(world)
+    if distributed.is_initialized():
+        yield ProcessGroupWorld(device)
+        return
+    if world.size == 1:
+        yield SingleProcessWorld(device)
+        return
+    missing = [name for name in _PLACE_VARIABLES if name not in os.environ]
+    if missing:
+        msg = (
+            f"{world.size} ranks cannot meet: {', '.join(missing)} not set; start them by an agent"
+        )
+        raise UsageError(msg)
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(
+        backend,
+        rank=world.rank,
+        world_size=world.size,
+        device_id=device if device.type == "cuda" else None,
+    )
+    try:
+        yield ProcessGroupWorld(device)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(world: World) -> torch.device:
+    """This rank's own accelerator; the CPU unless every rank of the node has one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if torch.cuda.device_count() < world.local_size:
+        logger.warning(
+            "%d ranks share %d accelerators on this node: computing on the CPU",
+            world.local_size,
+            torch.cuda.device_count(),
+        )
+        return torch.device("cpu")
+    device = torch.device("cuda", world.local_rank)
+    torch.cuda.set_device(device)
+    return device
