@@ -1,8 +1,8 @@
 """What turns losses into updates: the protocol of the two engines."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -26,6 +26,13 @@ class ParameterState:
     exp_avg_sq: Tensor
     average: Tensor | None
 
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """(field, tensor) of those there are."""
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            if tensor is not None:
+                yield field.name, tensor
+
 
 class Engine(Protocol):
     """Owns the weights, the optimizer and the precision. Every method is called by all ranks."""
@@ -35,8 +42,12 @@ class Engine(Protocol):
         """What a loss calls: the model, wrapped."""
 
     @property
-    def parameter_names(self) -> Sequence[str]:
-        """The trainable parameters, tied ones once, in the model's order."""
+    def parameter_sizes(self) -> Mapping[str, int]:
+        """Trainable parameter -> its elements; tied ones once, in the model's order."""
+
+    @property
+    def averages(self) -> bool:
+        """Whether it keeps a moving average of the weights."""
 
     def forward(self, *, last: bool) -> AbstractContextManager[None]:
         """Entered around every loss; `last` says that it is the step's last micro-batch."""
@@ -68,7 +79,7 @@ class Engine(Protocol):
         """The loss scaler: "scale" and what this engine alone knows; empty unless fp16."""
 
     def read(self, name: str) -> ParameterState:
-        """The state of a parameter, on the host."""
+        """The state of a parameter, on any device; it may share memory with the engine."""
 
     def restore(
         self,
@@ -80,7 +91,7 @@ class Engine(Protocol):
     ) -> None:
         """Continues after `step` steps from what `read`, `num_updates` and `scaler_state` gave.
 
-        `states` gives every trainable parameter once, in the order of `parameter_names`.
+        `states` gives every trainable parameter once, in the order of `parameter_sizes`.
         """
 
     @property

@@ -1,6 +1,6 @@
 """Plain torch: one process, the reference of every other engine; several as DDP."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -74,8 +74,13 @@ class PlainEngine(Engine):
 
     @property
     @override
-    def parameter_names(self) -> Sequence[str]:
-        return tuple(self._parameters)
+    def parameter_sizes(self) -> Mapping[str, int]:
+        return {name: parameter.numel() for name, parameter in self._parameters.items()}
+
+    @property
+    @override
+    def averages(self) -> bool:
+        return self._average is not None
 
     @contextmanager
     @override
@@ -144,10 +149,10 @@ class PlainEngine(Engine):
         moments = self._optimizer.state.get(parameter, {})
         zeros = torch.zeros_like(parameter)
         return ParameterState(
-            weight=host_copy(parameter),
-            exp_avg=host_copy(moments.get("exp_avg", zeros)),
-            exp_avg_sq=host_copy(moments.get("exp_avg_sq", zeros)),
-            average=None if self._average is None else host_copy(self._average.of(parameter)),
+            weight=parameter.detach(),
+            exp_avg=moments.get("exp_avg", zeros),
+            exp_avg_sq=moments.get("exp_avg_sq", zeros),
+            average=None if self._average is None else self._average.of(parameter),
         )
 
     @override

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.errors import Diverged
 from pipeline.training.world import TrainingWorld
 
 _NEVER = float(1 << 53)
@@ -19,16 +22,11 @@ class Seen:
         loss: sum of the loss over its terms, by the weight.
         scores: the method's scores by the weight.
         grad_norm: global norm before clipping; None where it was not computed.
-        bad_step: the first step, of all since the run started, whose loss or gradient was not
-            finite, counted from 1; None when all were.
-        bad_rank: the rank that saw it first.
     """
 
     loss: float
     scores: dict[str, float]
     grad_norm: float | None
-    bad_step: int | None
-    bad_rank: int
 
 
 class StepNumbers:
@@ -65,16 +63,37 @@ class StepNumbers:
         )
 
     def look(self, world: TrainingWorld, global_weight: float) -> Seen:
-        """Waits for the device and joins the ranks; called by all of them."""
-        on_device = [self._first_bad, *self._sums, *([] if self._norm is None else [self._norm])]
-        mine = torch.stack([value.double() for value in on_device]).tolist()
-        ranks = world.gather(mine)
-        first_bad = float(ranks[:, 0].min())
-        means = ranks[:, 1 : 1 + len(self._sums)].sum(axis=0) / global_weight
+        """Waits for the device and joins the ranks; called by all of them.
+
+        Raises:
+            Diverged: as `check`.
+        """
+        norm = [] if self._norm is None else [self._norm]
+        ranks = self._fetch(world, [*self._sums, *norm])
+        means = ranks[:, : len(self._sums)].sum(axis=0) / global_weight
         return Seen(
             loss=float(means[0]),
             scores=dict(zip(self._names, means[1:].tolist(), strict=True)),
-            grad_norm=None if self._norm is None else float(ranks[0, -1]),
-            bad_step=None if first_bad == _NEVER else int(first_bad),
-            bad_rank=int(ranks[:, 0].argmin()),
+            grad_norm=float(ranks[0, -1]) if norm else None,
         )
+
+    def check(self, world: TrainingWorld) -> None:
+        """Looks only whether all was finite; called by all ranks.
+
+        Raises:
+            Diverged: names the first step, of all since the attempt began, whose loss or gradient
+                was not, and the rank that saw it.
+        """
+        self._fetch(world, [])
+
+    def _fetch(self, world: TrainingWorld, values: list[Tensor]) -> NDArray[np.float64]:
+        mine = torch.stack([value.double() for value in (self._first_bad, *values)]).tolist()
+        ranks = world.gather(mine)
+        bad = ranks[:, 0]
+        if bad.min() < _NEVER:
+            msg = (
+                f"the loss or its gradient is not finite at step {int(bad.min())}"
+                f" (rank {bad.argmin()})"
+            )
+            raise Diverged(msg)
+        return ranks[:, 1:]

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, DataError, Diverged, Preempted
 from pipeline.spec.context import StageContext
+from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.config import TrainConfig
 from pipeline.training.engine import CoverageCheck, Engine
 from pipeline.training.engines import build_engine
@@ -106,13 +108,21 @@ class _Run:
         )
         fp16 = ctx.engine.precision == "fp16"
         self._numbers = StepNumbers(world.device, norm_may_overflow=fp16)
-        self._buffers = _running_buffers(method.model) if world.size > 1 else []
+        self._buffers = _running_buffers(method.model)
+        self._checkpoints = Checkpoints(ctx.state, ctx.world, world, keep=config.keep_checkpoints)
         self._telemetry = Telemetry(ctx.recorder, config)
         self._step = 0
+        self._saved_step = 0
+        self._saved_time = time.monotonic()
         self._seen: Seen | None = None
 
     def train(self) -> TrainResult:
         """Runs the steps that are left, then evaluates."""
+        self._step = self._saved_step = self._checkpoints.restore(
+            self._engine, self._method, self._buffers
+        )
+        if self._step:
+            logger.info("going on from the checkpoint of step %d", self._step)
         self._telemetry.begin(self._step)
         loader = Loader(
             self._method,
@@ -125,6 +135,7 @@ class _Run:
             while self._step < self._config.steps:
                 self._one_step(loader.take())
         scores = self._evaluate()
+        self._save()
         loss = None if self._seen is None else self._seen.loss
         return TrainResult(self._step, loss, scores)
 
@@ -138,13 +149,7 @@ class _Run:
 
     def _one_step(self, data: StepData) -> None:
         begin = time.perf_counter() - data.wait_seconds
-        weight, stops = self._world.sum([data.weight, float(self._ctx.should_stop())])
-        if stops:
-            msg = f"asked to stop after step {self._step}"
-            raise Preempted(msg)
-        if not weight > 0:
-            msg = f"step {self._step + 1}: no example of the global batch has a term in its loss"
-            raise DataError(msg)
+        weight = self._agree(data.weight)
         rate = learning_rate(self._config, self._step)
         number = self._step + 1
         last = number == self._config.steps
@@ -152,10 +157,55 @@ class _Run:
         self._update(data, weight, rate, want_norm=logs)
         self._step = number
         if logs:
-            self._telemetry.step(number, self._look(weight), rate)
+            with self._way_back():
+                self._seen = self._numbers.look(self._world, weight)
+            self._telemetry.step(number, self._seen, rate)
         self._telemetry.timing(number, time.perf_counter() - begin, data.wait_seconds, logs=logs)
-        if self._config.evaluate_every and not last and number % self._config.evaluate_every == 0:
-            self._evaluate()
+        if not last:
+            if _is_due(number, self._config.evaluate_every):
+                self._evaluate()
+            if _is_due(number, self._config.checkpoint_every):
+                self._save()
+
+    def _agree(self, my_weight: float) -> float:
+        """One exchange before each step: its weight, who was asked to stop, whether to save.
+
+        Returns:
+            The global weight of the step.
+        """
+        age = time.monotonic() - self._saved_time
+        limit = self._config.checkpoint_every_seconds
+        # By rank 0's clock alone: the ranks' clocks differ, and all must save the same step.
+        saves = self._world.rank == 0 and limit is not None and age > limit
+        weight, stops, saves_now = self._world.sum(
+            [my_weight, float(self._ctx.should_stop()), float(saves)]
+        )
+        if stops or saves_now:
+            self._save()
+        if stops:
+            msg = f"asked to stop; saved after step {self._step}"
+            raise Preempted(msg)
+        if not weight > 0:
+            msg = f"step {self._step + 1}: no example of the global batch has a term in its loss"
+            raise DataError(msg)
+        return weight
+
+    def _save(self) -> None:
+        """A checkpoint of this step, unless there is one or nothing to save."""
+        self._saved_time = time.monotonic()
+        if self._step == self._saved_step:
+            return
+        with self._way_back():
+            self._numbers.check(self._world)
+        saved = self._checkpoints.save(
+            self._step,
+            self._streams.cursors(self._step),
+            engine=self._engine,
+            method=self._method,
+            buffers=self._buffers,
+        )
+        self._saved_step, self._saved_time = self._step, time.monotonic()
+        self._telemetry.checkpoint(saved)
 
     def _update(self, data: StepData, weight: float, rate: float, *, want_norm: bool) -> None:
         """Forward, backward and optimizer of one step; no host synchronisation of its own."""
@@ -172,17 +222,19 @@ class _Run:
             self._coverage = None
         norm = self._engine.step(rate, want_norm=want_norm)
         self._numbers.end(self._step + 1, norm)
-        for buffer in self._buffers:
+        for buffer in self._buffers.values():
             self._world.broadcast(buffer)
 
-    def _look(self, weight: float) -> Seen:
-        """Fetches the step's numbers and ends the run when one of them is none."""
-        seen = self._numbers.look(self._world, weight)
-        if seen.bad_step is not None:
-            msg = f"the loss or its gradient is not finite at step {seen.bad_step} (rank {seen.bad_rank})"
-            raise Diverged(msg)
-        self._seen = seen
-        return seen
+    @contextmanager
+    def _way_back(self) -> Iterator[None]:
+        """Tells who meets a divergence from where there is a way back."""
+        try:
+            yield
+        except Diverged as exc:
+            good = f"step {self._saved_step}" if self._saved_step else "none"
+            self._telemetry.diverged()
+            msg = f"{exc}; last good checkpoint: {good}"
+            raise Diverged(msg) from exc
 
     def _evaluate(self) -> dict[str, float]:
         """The method's scores over all ranks, recorded."""
@@ -191,6 +243,10 @@ class _Run:
             mine = self._method.evaluate(self._engine.model)
         pairs = [float(number) for pair in mine.values() for number in pair]
         sums = self._world.sum(pairs) if mine else []
+        for name, weight in zip(mine, sums[1::2], strict=True):
+            if not weight > 0:
+                msg = f"score {name!r}: the held-out part has nothing to measure it on"
+                raise DataError(msg)
         scores = {
             name: total / weight
             for name, total, weight in zip(mine, sums[::2], sums[1::2], strict=True)
@@ -212,10 +268,14 @@ def _num_micro(config: TrainConfig, ctx: StageContext[Any], world: TrainingWorld
     return per_rank // micro
 
 
-def _running_buffers(model: nn.Module) -> list[Tensor]:
+def _running_buffers(model: nn.Module) -> dict[str, Tensor]:
     """What a forward pass may change and a checkpoint holds: running statistics of norms.
 
     Rank 0's count: a value that every rank keeps for itself could not be restored elsewhere.
     """
     saved = model.state_dict(keep_vars=True)
-    return [buffer for name, buffer in model.named_buffers() if name in saved]
+    return {name: buffer for name, buffer in model.named_buffers() if name in saved}
+
+
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pipeline.metrics import names
 from pipeline.metrics.names import labelled
 from pipeline.spec.context import Recorder
+from pipeline.training.checkpoint import Saved
 from pipeline.training.config import TrainConfig
 from pipeline.training.guard import Seen
 
@@ -51,3 +52,15 @@ class Telemetry:
         """An evaluation's scores."""
         for name, value in scores.items():
             self._recorder.scalar(labelled(names.EVAL_SCORE, score=name), value, step)
+
+    def checkpoint(self, saved: Saved) -> None:
+        """A checkpoint that stands."""
+        scalar = self._recorder.scalar
+        scalar(names.CHECKPOINT_SAVE_DURATION_SECONDS.name, saved.seconds, saved.step)
+        scalar(names.CHECKPOINT_BYTES.name, saved.size_bytes, saved.step)
+        scalar(names.CHECKPOINT_LAST_STEP.name, saved.step, saved.step)
+        scalar(names.CHECKPOINT_LAST_SUCCESS_TIMESTAMP_SECONDS.name, time.time(), saved.step)
+
+    def diverged(self) -> None:
+        """A loss or gradient that is not finite was met."""
+        self._recorder.count(labelled(names.TRAIN_NONFINITE_TOTAL, what="loss"))

@@ -41,6 +41,9 @@ class TrainingWorld(Protocol):
     def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         """Every rank's values, (rank, value) float64; all ranks give equally many."""
 
+    def gather_bytes(self, payload: bytes) -> list[bytes]:
+        """Every rank's bytes, by rank."""
+
     def broadcast(self, tensor: Tensor) -> None:
         """Overwrites the tensor, of equal shape and type everywhere, with that of rank 0."""
 
@@ -76,6 +79,10 @@ class SingleProcessWorld(TrainingWorld):
     @override
     def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
         return np.asarray([values], dtype=np.float64)
+
+    @override
+    def gather_bytes(self, payload: bytes) -> list[bytes]:
+        return [payload]
 
     @override
     def broadcast(self, tensor: Tensor) -> None:
@@ -122,6 +129,18 @@ class ProcessGroupWorld(TrainingWorld):
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
         distributed.all_gather(everyone, mine)
         return torch.stack(everyone).numpy()
+
+    @override
+    def gather_bytes(self, payload: bytes) -> list[bytes]:
+        lengths = self.gather([float(len(payload))])[:, 0].astype(int)
+        mine = torch.zeros(int(lengths.max()), dtype=torch.uint8)
+        mine[: len(payload)] = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(everyone, mine)
+        return [
+            padded[:length].numpy().tobytes()
+            for padded, length in zip(everyone, lengths, strict=True)
+        ]
 
     @override
     def broadcast(self, tensor: Tensor) -> None:

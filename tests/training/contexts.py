@@ -43,7 +43,8 @@ class FolderState:
         assert (self._path / name).exists()
 
     def remove(self, name: str) -> None:
-        shutil.rmtree(self._path / name)
+        target = self._path / name
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
 def context(

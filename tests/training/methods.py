@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from pipeline.spec.context import World
 from pipeline.training.method import Batch, Loss, MethodState, Picks, StreamSpec
 from pipeline.training.seeding import torch_generator
 
@@ -41,3 +43,93 @@ class Regression:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         return
+
+
+class _MemoryModel(nn.Module):
+    """Predicts the next symbol from this one and a memory; output tied to the embedding."""
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.mix = nn.Linear(2 * width, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(0.3)
+        self.output = nn.Linear(width, vocab_size)
+        self.output.weight = self.embedding.weight
+        self.scale = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    @override
+    def forward(self, symbols: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch,) int64 and (batch, width) -> logits (batch, vocab), new memory."""
+        joined = torch.cat([self.embedding(symbols), memory.to(self.mix.weight.dtype)], dim=-1)
+        hidden = torch.tanh(self.norm(self.mix(joined))) * self.scale
+        return self.output(self.dropout(hidden)), hidden
+
+
+class RowMemory:
+    """A language model over rows with everything a checkpoint has to keep.
+
+    A memory per row, a replicated count of steps that shifts the memory, running statistics,
+    dropout, a tied and a frozen parameter, odd sizes that no number of ranks divides, weights of
+    examples that differ, and two streams.
+    """
+
+    rows = 4
+    length = 5
+
+    def __init__(self, place: World | None = None, *, dropout: bool = True) -> None:
+        place = place or World()
+        random = torch_generator(11, "memory")
+        self._text = torch.randint(0, 7, (self.rows, self.length + 1), generator=random)
+        self._share = torch.rand(9, generator=random) + 0.5
+        torch.manual_seed(3)
+        self.model = _MemoryModel(7, 3)
+        if not dropout:
+            self.model.dropout.p = 0.0
+        self.streams = {
+            "text": StreamSpec(size=self.length, batch_size=self.rows, order="rows"),
+            "share": StreamSpec(size=9, batch_size=self.rows),
+        }
+        self._per_rank = self.rows // place.size
+        self._first_row = place.rank * self._per_rank
+        self._memory = torch.zeros(self._per_rank, 3)
+        self._count = torch.zeros(())
+
+    def batch(self, picks: Mapping[str, Picks]) -> Batch:
+        text, share = picks["text"], picks["share"]
+        row, position = torch.from_numpy(text.index), torch.from_numpy(text.position)
+        return {
+            "row": row,
+            "symbol": self._text[row, position],
+            "label": self._text[row, position + 1],
+            "share": self._share[torch.from_numpy(share.index)],
+        }
+
+    def weight(self, batch: Batch) -> Tensor:
+        return batch["share"].sum()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        local = batch["row"] - self._first_row
+        logits, hidden = model(batch["symbol"], self._memory[local])
+        losses = nn.functional.cross_entropy(logits.float(), batch["label"], reduction="none")
+        total = (losses * batch["share"]).sum()
+        self._count += len(local) / self._per_rank
+        self._memory[local] = hidden.detach().float() + 0.01 * self._count.ceil()
+        return Loss(total, {"right": (logits.argmax(-1) == batch["label"]).float().sum()})
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, tuple[Tensor, Tensor]]:
+        rows = slice(self._first_row, self._first_row + self._per_rank)
+        memory = torch.zeros(self._per_rank, 3)
+        logits, _ = model(self._text[rows, 0], memory)
+        loss = nn.functional.cross_entropy(logits.float(), self._text[rows, 1], reduction="sum")
+        return {"loss": (loss, torch.tensor(float(self._per_rank)))}
+
+    def state_dict(self) -> Mapping[str, MethodState]:
+        return {
+            "memory": MethodState(self._memory, "per_row"),
+            "count": MethodState(self._count, "replicated"),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._memory.copy_(state["memory"])
+        self._count.copy_(state["count"])
