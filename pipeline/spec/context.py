@@ -39,6 +39,11 @@ class Recorder(Protocol):
     def show(self, picture: Picture, step: int) -> None:
         """A picture for the report."""
 
+    def progress(
+        self, step: int, total_steps: int, loss: float | None, rate: float, unit: str
+    ) -> None:
+        """How far the stage is: what a live line shows; `rate` is `unit`s a second."""
+
 
 class State(Protocol):
     """A durable folder that outlives the attempt: where checkpoints are."""

@@ -123,7 +123,6 @@ class _Run:
         )
         if self._step:
             logger.info("going on from the checkpoint of step %d", self._step)
-        self._telemetry.begin(self._step)
         loader = Loader(
             self._method,
             self._streams,

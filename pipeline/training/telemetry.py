@@ -19,14 +19,12 @@ class Telemetry:
         self._config = config
         self._seconds = 0.0
         self._steps = 0
-
-    def begin(self, step: int) -> None:
-        """The attempt starts after `step` steps."""
-        self._recorder.scalar(names.TRAIN_PLANNED_STEPS.name, self._config.steps, step)
+        self._loss: float | None = None
 
     def step(self, step: int, seen: Seen, learning_rate: float) -> None:
         """The numbers of a step that is logged."""
         scalar = self._recorder.scalar
+        self._loss = seen.loss
         scalar(names.TRAIN_LOSS.name, seen.loss, step)
         scalar(names.TRAIN_LEARNING_RATE.name, learning_rate, step)
         if seen.grad_norm is not None:
@@ -38,13 +36,15 @@ class Telemetry:
 
     def timing(self, step: int, seconds: float, wait_seconds: float, *, logs: bool) -> None:
         """How long a step took, of which it waited for data; the mean goes out when it `logs`."""
+        batch_size = self._config.global_batch_size
         self._recorder.count(names.TRAIN_STEPS_TOTAL.name)
-        self._recorder.count(names.TRAIN_SAMPLES_TOTAL.name, self._config.global_batch_size)
+        self._recorder.count(names.TRAIN_SAMPLES_TOTAL.name, batch_size)
         self._recorder.count(names.TRAIN_DATA_WAIT_SECONDS_TOTAL.name, wait_seconds)
         self._seconds += seconds
         self._steps += 1
+        mean = self._seconds / self._steps
+        self._recorder.progress(step, self._config.steps, self._loss, batch_size / mean, "samples")
         if logs:
-            mean = self._seconds / self._steps
             self._recorder.scalar(names.TRAIN_STEP_DURATION_SECONDS.name, mean, step)
             self._seconds, self._steps = 0.0, 0
 

@@ -17,12 +17,20 @@ class KeptRecorder:
     def __init__(self) -> None:
         self.scalars: dict[str, dict[int, float]] = {}
         self.counts: dict[str, float] = {}
+        self.steps: list[tuple[int, int]] = []
 
     def scalar(self, name: str, value: float, step: int) -> None:
         self.scalars.setdefault(name, {})[step] = value
 
     def count(self, name: str, n: float = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + n
+
+    def progress(
+        self, step: int, total_steps: int, loss: float | None, rate: float, unit: str
+    ) -> None:
+        assert rate > 0
+        assert unit == "samples"
+        self.steps.append((step, total_steps))
 
     def show(self, picture: Picture, step: int) -> None:
         return

@@ -32,7 +32,7 @@ def test_train_records_loss_scores_and_counters(tmp_path: Path) -> None:
     recorder = recorder_of(ctx)
     assert list(recorder.scalars["train_loss"]) == [1, 2, 3, 4, 5, 6]
     assert recorder.scalars["train_loss"] == recorder.scalars["train/squared_error"]
-    assert recorder.scalars["train_planned_steps"] == {0: 6}
+    assert recorder.steps == [(step, 6) for step in range(1, 7)]
     assert list(recorder.scalars["eval_score{score=error}"]) == [2, 4, 6]
     assert recorder.counts["train_samples_total"] == 48
     assert set(recorder.scalars) >= {"train_grad_norm", "train_learning_rate"}
