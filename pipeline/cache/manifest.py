@@ -113,7 +113,7 @@ def take_files(folder: Path) -> dict[str, FileEntry]:
         OSError: the disk failed.
     """
     files: dict[str, FileEntry] = {}
-    for path in sorted(plain_files(folder)):
+    for path in plain_files(folder):
         name = path.relative_to(folder).as_posix()
         try:
             check_key(name)
@@ -159,21 +159,21 @@ def check_file(path: Path, entry: FileEntry, *, shown: str | None = None) -> Non
 
 
 def plain_files(folder: Path) -> Iterator[Path]:
-    """Every file below a folder.
+    """Every file below a folder, in order.
 
     Raises:
         DataError: something below is neither a file nor a folder.
         OSError: the folder cannot be read.
     """
-    for entry in os.scandir(folder):
-        mode = entry.stat(follow_symlinks=False).st_mode
+    for path in sorted(folder.iterdir()):
+        mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):
-            yield from plain_files(Path(entry.path))
+            yield from plain_files(path)
         elif stat.S_ISREG(mode):
-            yield Path(entry.path)
+            yield path
         else:
             kind = "a link" if stat.S_ISLNK(mode) else "a special file"
-            msg = f"output {entry.path}: is {kind}. Write a plain file: artifacts hold no others."
+            msg = f"output {path}: is {kind}. Write a plain file: artifacts hold no others."
             raise DataError(msg)
 
 
@@ -196,9 +196,9 @@ def _take_file(path: Path) -> FileEntry:
 
 
 def _settle_folders(folder: Path) -> None:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            _settle_folders(Path(entry.path))
-            if not any(os.scandir(entry.path)):
-                Path(entry.path).rmdir()
+    for path in folder.iterdir():
+        if path.is_dir():
+            _settle_folders(path)
+            if not any(path.iterdir()):
+                path.rmdir()
     sync_folder(folder)

@@ -144,7 +144,8 @@ class LocalFolder(Backend):
 def _files_below(folder: Path, prefix: str) -> Iterator[tuple[str, FileInfo]]:
     """Files of a tree that others may be changing: what vanishes meanwhile is left out."""
     try:
-        entries = list(os.scandir(folder))
+        with os.scandir(folder) as scan:
+            entries = list(scan)
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
