@@ -1,0 +1,46 @@
+"""Unicode normalisation that gives the same text on every Python; sentencepiece itself adds none."""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from data_prep.config import Normalisation
+
+UNICODE_VERSION = unicodedata.ucd_3_2_0.unidata_version
+"""The tables that decide. A Python's own tables grow with every release; these never do."""
+
+# A mark composes with the letter before it, so a run begins one character early.
+_RUN = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
+_LONGEST_CACHED = 16
+
+
+class Normaliser:
+    """Applies a `Normalisation` to text."""
+
+    def __init__(self, config: Normalisation) -> None:
+        self._lower = config.lower
+        self._run = _without_marks if config.strip_accents else _composed
+        self._cached_run = lru_cache(1 << 14)(self._run)
+
+    def __call__(self, text: str) -> str:
+        """The text as sentencepiece shall see it; "" when it holds nothing but white space."""
+        if not text.isascii():
+            text = _RUN.sub(self._replacement, text)
+        text = text.replace("``", '"').replace("''", '"')
+        if self._lower:
+            text = text.lower()
+        return " ".join(text.split())
+
+    def _replacement(self, match: re.Match[str]) -> str:
+        run = match[0]
+        return self._cached_run(run) if len(run) <= _LONGEST_CACHED else self._run(run)
+
+
+def _without_marks(text: str) -> str:
+    decomposed = unicodedata.ucd_3_2_0.normalize("NFKD", text)
+    combining = unicodedata.ucd_3_2_0.combining
+    return "".join(character for character in decomposed if not combining(character))
+
+
+def _composed(text: str) -> str:
+    return unicodedata.ucd_3_2_0.normalize("NFKC", text)
