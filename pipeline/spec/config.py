@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class StageConfig(BaseModel):
@@ -20,10 +20,19 @@ class SourceMarker:
     """Marks a config field as raw input: its files' names and content become part of the key."""
 
 
+class SourceText(str):
+    """What a validated Source is: a str that is known to be one wherever it stands in a config."""
+
+    __slots__ = ()
+
+
 Source = Annotated[
-    str, SourceMarker(), Field(min_length=1, description="path, glob or URL; relative to the DAG")
+    str,
+    SourceMarker(),
+    Field(min_length=1, description="path, glob or URL; relative to the DAG"),
+    AfterValidator(SourceText),
 ]
 """A path, glob or fsspec URL of raw input; relative paths start at the folder of the DAG file.
 
-The planner rewrites it to an absolute path, and hashes what it names into the plan key.
+Reading the DAG makes it an absolute path; the planner hashes what it names into the plan key.
 """
