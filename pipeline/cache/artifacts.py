@@ -86,6 +86,15 @@ class Artifacts:
         # Not fsynced: when the machine goes down the attempt is over, whatever this file says.
         self._store.write(key, part.model_dump_json().encode(), durable=False)
 
+    def missing_parts(self, plan_key: str, attempt_id: str, num_parts: int) -> list[int]:
+        """Ranks that have not written their part yet.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        names = self._store.list(f"{_attempt_key(plan_key, attempt_id)}/parts")
+        return [rank for rank in range(num_parts) if f"{rank}.json" not in names]
+
     def commit(
         self,
         plan_key: str,

@@ -27,35 +27,38 @@ _DATA = "data"
 _log = logging.getLogger(__name__)
 
 
-def open_state(store: Store, plan_key: str, mirror: Path | None = None) -> State:
-    """The state of a stage, restored: what earlier attempts published is under its `path`.
+def open_state(store: Store, plan_key: str, *, mirror: Path | None = None) -> State:
+    """The state of a stage; nothing is made or fetched before its `path` is asked for.
 
     Args:
         store: where it is durable.
         plan_key: names it.
         mirror: local folder for a copy of an object store's state; processes of one machine may
-            share it, and files that are there already are not fetched again. A local store needs
-            none.
+            share it, and what is there already is not fetched again. A local store needs none.
 
     Raises:
-        StoreError: store or local disk failed.
         ValueError: the store is not local and there is no mirror.
     """
-    key = f"state/{plan_key}"
+    key = _state_key(plan_key)
     folder = store.local_path(key)
-    try:
-        if folder is not None:
-            make_folder(folder)
-            return _InPlace(store, key, folder)
-        if mirror is None:
-            msg = f"store {store.url} is not local: its state needs a mirror folder"
-            raise ValueError(msg)
-        make_folder(mirror, durable=False)
-        with locked(mirror.with_name(f"{mirror.name}.lock")):
-            _restore(store, key, mirror)
-        return _Mirrored(store, key, mirror)
-    except OSError as exc:
-        raise store_failure(store.url, f"open {key}", exc) from exc
+    if folder is not None:
+        return _InPlace(store, key, folder)
+    if mirror is None:
+        msg = f"store {store.url} is not local: its state needs a mirror folder"
+        raise ValueError(msg)
+    return _Mirrored(store, key, mirror)
+
+
+def list_state(store: Store, plan_key: str) -> list[str]:
+    """Names at the top of a stage's state, sorted: what `path` holds, without fetching it.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    key = _state_key(plan_key)
+    if store.local_path() is not None:
+        return store.list(key)
+    return sorted({name.split("/", maxsplit=1)[0] for name in _published(store, key)})
 
 
 class _InPlace(State):
@@ -65,15 +68,22 @@ class _InPlace(State):
         self._store = store
         self._key = key
         self._folder = folder
+        self._is_made = False
 
     @property
     @override
     def path(self) -> Path:
+        if not self._is_made:
+            try:
+                make_folder(self._folder)
+            except OSError as exc:
+                raise store_failure(self._store.url, f"open {self._key}", exc) from exc
+            self._is_made = True
         return self._folder
 
     @override
     def publish(self, name: str) -> None:
-        path = self._folder / check_key(name)
+        path = self.path / check_key(name)
         try:
             sync_tree(path)
             # A nested name's folders may be as new as the name itself.
@@ -107,15 +117,24 @@ class _Mirrored(State):
         self._store = store
         self._key = key
         self._mirror = mirror
+        self._is_restored = False
 
     @property
     @override
     def path(self) -> Path:
+        if not self._is_restored:
+            try:
+                make_folder(self._mirror, durable=False)
+                with locked(self._mirror.with_name(f"{self._mirror.name}.lock")):
+                    _restore(self._store, self._key, self._mirror)
+            except OSError as exc:
+                raise store_failure(self._store.url, f"open {self._key}", exc) from exc
+            self._is_restored = True
         return self._mirror
 
     @override
     def publish(self, name: str) -> None:
-        path = self._mirror / check_key(name)
+        path = self.path / check_key(name)
         folder = f"{self._key}/{_DATA}/{uuid.uuid4().hex}"
         old = _read_record(self._store, self._key, name)
         try:
@@ -145,7 +164,7 @@ class _Mirrored(State):
                 if record:
                     self._store.remove_tree(record.folder)
         try:
-            _remove_locally(self._mirror / name)
+            _remove_locally(self.path / name)
         except OSError as exc:
             raise store_failure(self._store.url, f"remove {name} of {self._key}", exc) from exc
 
@@ -186,6 +205,10 @@ def _fetch(store: Store, record: _Record, incoming: Path) -> str | None:
         if hash_file(incoming / file) != entry:
             return f"{record.folder}/{file} is not what was published"
     return None
+
+
+def _state_key(plan_key: str) -> str:
+    return f"state/{plan_key}"
 
 
 def _published(store: Store, key: str) -> list[str]:
