@@ -21,12 +21,14 @@ from pipeline.node.rendezvous import Meeting, rank_environment, world_of
 from pipeline.node.worker import fork, work
 from pipeline.spec.attempt import AttemptFolder, NodeExit, RankFailure, log_tail
 from pipeline.spec.job import Job
+from pipeline.spec.stage import Launch
 
 PEER_FAILED = signal.SIGUSR1
 """Sent to an agent when another node's attempt has failed: nothing is left to save together."""
 
 TIMED_OUT = 124
-_FAILURE_GRACE_SECONDS = 3.0
+# Ranks of a broken gang hang in a collective; there is nothing they could save.
+_BROKEN_GANG_GRACE_SECONDS = 1.0
 _CRASHED = 1
 
 
@@ -84,6 +86,13 @@ class Agent:
             for rank in self._own_ranks():
                 shutil.rmtree(self._folder.scratch / str(rank), ignore_errors=True)
         return self._verdict or NodeExit(0, None, None, "", [], time.time())
+
+    @property
+    def _failure_grace(self) -> float:
+        job = self._order.job
+        if job.launch is Launch.WORKERS:
+            return job.grace_seconds
+        return min(job.grace_seconds, _BROKEN_GANG_GRACE_SECONDS)
 
     def _own_ranks(self) -> range:
         first = world_of(self._order.job, self._order.node, 0).rank
@@ -155,7 +164,7 @@ class Agent:
         if failed and self._verdict is None:
             self._verdict = min(failed, key=lambda end: end.time)
             preempted = self._verdict.exit_code == WorkerExit.PREEMPTED
-            self._stop(self._order.job.grace_seconds if preempted else _FAILURE_GRACE_SECONDS)
+            self._stop(self._order.job.grace_seconds if preempted else self._failure_grace)
 
     def _describe(self, rank: int, code: int) -> NodeExit:
         failure = RankFailure.read(self._folder.failure(rank))
@@ -191,7 +200,7 @@ class Agent:
             self._stop(grace)
         if self._peer_failed:
             self._peer_failed = False
-            self._stop(_FAILURE_GRACE_SECONDS)
+            self._stop(self._failure_grace)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at, self._killed = None, True
             for pid in self._ranks:

@@ -28,6 +28,7 @@ from pipeline.node.rendezvous import Meeting
 from pipeline.node.worker import fork, redirect_output
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.job import Job
+from pipeline.spec.kinds import kind_names
 
 
 class ForkServer:
@@ -128,6 +129,7 @@ def _agent(message: dict[str, Any], lifelines: list[int]) -> int:
 def main() -> None:
     """`python -m pipeline.node.forkserver CONTROL_FD LIFELINE_FD`."""
     control, lifeline = (int(argument) for argument in sys.argv[1:])
+    kind_names()  # reads the metadata of all installed packages, once for all forks
     server = ForkServer(socket.socket(fileno=control), lifeline)
     # What is imported now is shared by all forks; collecting it there would only unshare pages.
     gc.collect()

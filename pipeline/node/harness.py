@@ -8,14 +8,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.cache import Artifacts
+from pipeline.cache.state import open_state
 from pipeline.errors import ConfigError, Preempted
 from pipeline.metrics.recorder import FileRecorder, NullRecorder
-from pipeline.node.kinds import load_entry, load_kind
-from pipeline.node.state import StateFolder
+from pipeline.node.state import StateOnDemand
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext, World
 from pipeline.spec.job import Job
+from pipeline.spec.kinds import load_entry, load_kind
 from pipeline.spec.ports import Port
 from pipeline.spec.stage import Launch, StageSpec
 from pipeline.storage import Store
@@ -45,12 +46,13 @@ def run_stage(
         raise Preempted(msg)
     spec = load_kind(job.kind)
     config = _config(spec, job)
-    run = load_entry(spec)
+    run = load_entry(spec, job.kind)
     _, ports = spec.ports(config)
     store = Store(job.store)
     artifacts = Artifacts(
         store, cache_folder=folder.machine_cache, memo_folder=folder.verified_inputs
     )
+    mirror = folder.machine_cache / "state" / job.plan_key
     scratch = folder.scratch / str(world.rank)
     scratch.mkdir(parents=True, exist_ok=True)
     recorder = FileRecorder(folder.path) if world.rank == 0 else NullRecorder()
@@ -63,7 +65,7 @@ def run_stage(
                     port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
                     for port in ports
                 },
-                state=StateFolder(store, job.plan_key, folder.machine_cache),
+                state=StateOnDemand(lambda: open_state(store, job.plan_key, mirror)),
                 scratch=scratch,
                 world=world,
                 seed=job.seed,

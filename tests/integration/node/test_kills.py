@@ -1,0 +1,100 @@
+"""Kill -9 at every level: no process is left, and the executor knows what happened."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.spec.stage import Launch
+from tests.integration.node.attempts import MakeJob, Submit, is_alive, pids_of, wait_for
+
+RUNNER = """
+import sys
+from pathlib import Path
+from pipeline.executors.local.executor import LocalExecutor
+from pipeline.spec.job import Job
+executor = LocalExecutor()
+executor.submit(Job.model_validate_json(Path(sys.argv[1]).read_text()))
+executor.wait(60)
+"""
+
+
+def _all(pids: dict[str, Any]) -> list[int]:
+    return [pids["rank"], *pids["children"]]
+
+
+@pytest.mark.parametrize(
+    ("victim", "cause"),
+    [
+        ("rank", "rank 0 was killed by SIGKILL, not by us"),
+        ("agent", "the agent of node 0 was killed by SIGKILL"),
+        ("server", "the fork server ended: killed by SIGKILL"),
+    ],
+)
+def test_kill_9_leaves_nothing_and_ends_the_attempt(
+    submit: Submit, victim: str, cause: str
+) -> None:
+    attempt = submit(
+        "family", otherwise="ignore stop", by=0, processes_per_node=2, launch=Launch.GANG
+    )
+    family, other = attempt.pids(0), attempt.pids(1)
+    assert all(is_alive(pid) for pid in [*_all(family), other["rank"]])
+    os.kill(family[victim], signal.SIGKILL)
+    end = attempt.end(10)
+    assert end.exit_code == 137
+    assert end.cause.startswith(cause)
+    everyone = [*_all(family), other["rank"], family["agent"]]
+    if victim == "server":  # the executor cannot wait for what its agents sweep
+        wait_for(lambda: not any(is_alive(pid) for pid in everyone), 5)
+    assert [pid for pid in everyone if is_alive(pid)] == []
+
+
+def test_kill_9_of_the_runner_leaves_nothing(make_job: MakeJob) -> None:
+    job = make_job({"do": "family"})
+    order = Path(job.folder) / "job.json"
+    with subprocess.Popen([sys.executable, "-c", RUNNER, str(order)]) as runner:
+        try:
+            pids = pids_of(job)
+            everyone = [*_all(pids), pids["agent"], pids["server"]]
+            assert all(is_alive(pid) for pid in everyone)
+        finally:
+            runner.kill()
+    # The kernel kills the rank before the runner is gone: a new runner cannot meet an old rank.
+    wait_for(lambda: not is_alive(pids["rank"]), 0.5)
+    wait_for(lambda: not any(is_alive(pid) for pid in everyone), 5)
+
+
+def test_attempt_after_the_fork_server_was_killed_runs_on_a_new_one(submit: Submit) -> None:
+    first = submit("wait for stop")
+    server = first.pids()["server"]
+    os.kill(server, signal.SIGKILL)
+    assert first.end(10).exit_code == 137
+    second = submit("write")
+    assert second.end(30).exit_code == 0
+
+
+def test_fork_server_killed_while_idle_costs_no_attempt(submit: Submit) -> None:
+    first = submit("wait for stop")
+    server = first.pids()["server"]
+    first.executor.stop("a0", now=False)
+    first.end()
+    os.kill(server, signal.SIGKILL)
+    wait_for(lambda: not is_alive(server), 5)
+    assert submit("write").end(30).exit_code == 0
+
+
+def test_fork_server_has_one_thread(submit: Submit) -> None:
+    attempt = submit("wait for stop")
+    server = attempt.pids()["server"]
+    assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1
+
+
+def test_close_leaves_nothing(submit: Submit) -> None:
+    attempt = submit("family")
+    pids = attempt.pids()
+    attempt.executor.close()
+    assert [pid for pid in [*_all(pids), pids["agent"], pids["server"]] if is_alive(pid)] == []
