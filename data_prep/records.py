@@ -35,9 +35,11 @@ def read_jsonl(span: Span, columns: Columns) -> Iterator[Document]:
         try:
             record = json.loads(text)
         except ValueError as exc:
-            position = exc.pos if isinstance(exc, json.JSONDecodeError) else 0
+            position, why = 0, str(exc)
+            if isinstance(exc, json.JSONDecodeError):
+                position, why = exc.pos, exc.msg
             where = offset + len(text[:position].encode())
-            msg = f"{path}: offset {where}: not a JSON object a line: {exc}"
+            msg = f"{path}: offset {where}: not a JSON object a line: {why}"
             raise DataError(msg) from exc
         except RecursionError as exc:
             msg = f"{place}: JSON nested too deeply"
@@ -123,6 +125,9 @@ def _document(record: Mapping[str, Any], columns: Columns, place: str) -> Iterat
     if not isinstance(text, str):
         msg = f"{place}: field {columns.text!r} is a {type(text).__name__}, not text"
         raise DataError(msg)
+    if not (text.isascii() or _is_unicode(text)):
+        msg = f"{place}: field {columns.text!r} holds half a surrogate pair, which is no character"
+        raise DataError(msg)
     label = None
     if columns.label is not None:
         value = _field(record, columns.label, "label_column", place)
@@ -131,6 +136,15 @@ def _document(record: Mapping[str, Any], columns: Columns, place: str) -> Iterat
             raise DataError(msg)
         label = str(value)
     return in_pieces(text, label)
+
+
+def _is_unicode(text: str) -> bool:
+    r"""JSON can spell "\ud800", which is no character and cannot be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _field(record: Mapping[str, Any], name: str, option: str, place: str) -> object:

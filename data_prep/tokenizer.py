@@ -94,7 +94,8 @@ def train(sentences: Iterable[str], config: TokenizerConfig) -> bytes:
             minloglevel=1,
         )
     except RuntimeError as exc:
-        reason = str(exc).strip().splitlines()[-1]
+        # What it means comes last, after the C++ file and the condition in brackets.
+        reason = str(exc).strip().splitlines()[-1].rpartition("] ")[2]
         msg = f"vocab_size {config.vocab_size} does not fit this corpus: {reason}"
         raise ConfigError(msg) from exc
     return model.getvalue()
