@@ -1,5 +1,6 @@
 """Token shards: what is written is read, and damage is named."""
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.shards import TokenShards, TokenShardWriter, verify
+from pipeline.shards import TokenShards, TokenShardWriter, peek, verify
 
 
 def _write(folder: Path, documents: list[list[int]], vocab_size: int = 100) -> None:
@@ -94,6 +95,94 @@ def test_missing_unit_is_named(tmp_path: Path) -> None:
         writer.add("train", [1])
     with pytest.raises(DataError, match=r"index-00000\.json is missing"):
         TokenShards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("file", "../train-00000.tar", "should match pattern"),
+        ("offset", 10**9, "ends after the"),
+        ("count", 10**9, "do not fit"),
+        ("dtype", "object", "Input should be"),
+        ("format", 2, "Input should be 1"),
+        ("unit", 7, "says it is the index of unit 7"),
+        ("count", 2, "is out of order or range"),
+        ("dtype", "int32", "elements are int32, not uint16"),
+    ],
+)
+def test_hostile_index_is_refused(tmp_path: Path, field: str, value: object, message: str) -> None:
+    _write(tmp_path, [[1, 2, 3]])
+    path = tmp_path / "index-00000.json"
+    index = json.loads(path.read_text())
+    ids = index["shards"][0]["samples"][0]["members"]["ids.npy"]
+    if field == "dtype":
+        ids["count"] = 1
+    for part in (ids, index["shards"][0], index):
+        if field in part:
+            part[field] = value
+            break
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=message):
+        verify(tmp_path)
+
+
+def test_units_of_different_vocabularies_do_not_belong_together(tmp_path: Path) -> None:
+    for unit, vocab_size in ((0, 10), (1, 20)):
+        with TokenShardWriter(tmp_path, vocab_size=vocab_size, unit=unit, num_units=2) as writer:
+            writer.add("train", [1])
+    with pytest.raises(DataError, match=r"index-00001\.json: vocab_size is 20, but 10"):
+        TokenShards(tmp_path)
+
+
+def test_unknown_split_says_which_there_are(tmp_path: Path) -> None:
+    _write(tmp_path, [[1]])
+    with pytest.raises(DataError, match=r"no split 'test'; it has train"):
+        TokenShards(tmp_path, "test")
+
+
+def test_missing_shard_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, [[1]])
+    (tmp_path / "train-00000.tar").unlink()
+    with pytest.raises(DataError, match=r"train-00000\.tar: the index names this shard"):
+        verify(tmp_path)
+
+
+def test_folder_without_index_is_no_shards(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no index-\*\.json"):
+        TokenShards(tmp_path)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (0, 4), (2, 1)])
+def test_tokens_outside_the_row_are_refused(tmp_path: Path, start: int, stop: int) -> None:
+    _write(tmp_path, [[1, 2, 3]])
+    with pytest.raises(IndexError):
+        TokenShards(tmp_path).tokens(start, stop)
+
+
+def test_rows_outside_the_row_are_refused(tmp_path: Path) -> None:
+    _write(tmp_path, [[1, 2, 3]])
+    with pytest.raises(IndexError, match=r"rows of 2 from 2\.\.2 of 3"):
+        TokenShards(tmp_path).rows(np.array([2]), 2)
+
+
+def test_peek_shows_the_first_documents_of_each_split(tmp_path: Path) -> None:
+    with TokenShardWriter(tmp_path, vocab_size=99, class_names=["neg", "pos"]) as writer:
+        for i in range(5):
+            writer.add("train", range(i + 1), label=i % 2)
+        writer.add("test", [7], label=1)
+    shown = peek(tmp_path, 2, num_tokens=1)
+    assert [(s.split, s.number, s.label, s.num_tokens, s.ids) for s in shown] == [
+        ("test", 0, "pos", 1, (7,)),
+        ("train", 0, "neg", 1, (0,)),
+        ("train", 1, "pos", 2, (0,)),
+    ]
+
+
+def test_tar_has_nothing_of_the_machine_in_it(tmp_path: Path) -> None:
+    _write(tmp_path, [[1, 2, 3]])
+    with tarfile.open(tmp_path / "train-00000.tar") as tar:
+        for member in tar:
+            assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
 
 
 def test_writer_leaves_nothing_behind_after_an_exception(tmp_path: Path) -> None:
