@@ -11,7 +11,6 @@ from pipeline.cache import Artifacts
 from pipeline.cache.state import open_state
 from pipeline.errors import ConfigError, Preempted
 from pipeline.metrics.recorder import FileRecorder, NullRecorder
-from pipeline.node.state import StateOnDemand
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext, World
@@ -65,7 +64,7 @@ def run_stage(
                     port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
                     for port in ports
                 },
-                state=StateOnDemand(lambda: open_state(store, job.plan_key, mirror)),
+                state=open_state(store, job.plan_key, mirror=mirror),
                 scratch=scratch,
                 world=world,
                 seed=job.seed,
@@ -79,7 +78,7 @@ def run_stage(
         recorder.close()
     artifacts.write_part(job.plan_key, job.attempt_id, ports, rank=world.rank)
     if job.launch is not Launch.WORKERS and world.rank == 0:
-        _await_parts(store, job, should_stop)
+        _await_parts(artifacts, job, should_stop)
         _commit(artifacts, job, ports)
 
 
@@ -106,23 +105,19 @@ def _open_inputs(
     }
 
 
-def _await_parts(store: Store, job: Job, should_stop: Callable[[], bool]) -> None:
+def _await_parts(artifacts: Artifacts, job: Job, should_stop: Callable[[], bool]) -> None:
     """Waits until every rank has written its part.
 
     A rank that fails instead ends this one too: its agent, or the runner for the agents of other
     nodes, sends SIGTERM.
     """
     pause = _FIRST_PAUSE_SECONDS
-    missing = list(range(1, job.world_size))
-    while missing:
-        prefix = f"staging/{job.plan_key}/{job.attempt_id}/parts"
-        missing = [rank for rank in missing if not store.exists(f"{prefix}/{rank}.json")]
-        if missing and should_stop():
+    while missing := artifacts.missing_parts(job.plan_key, job.attempt_id, job.world_size):
+        if should_stop():
             msg = f"asked to stop while waiting for the outputs of ranks {missing}"
             raise Preempted(msg)
-        if missing:
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def _commit(artifacts: Artifacts, job: Job, ports: Mapping[str, Port]) -> None:
