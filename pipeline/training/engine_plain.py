@@ -12,9 +12,11 @@ from typing_extensions import override
 from pipeline.training.config import TrainConfig
 from pipeline.training.engine import Engine, ParameterState, host_copy, tied_names
 from pipeline.training.optim import (
+    AVERAGE,
     Rule,
     WeightAverage,
     build_optimizer,
+    first_state,
     parameter_groups,
     set_learning_rate,
 )
@@ -54,11 +56,7 @@ class PlainEngine(Engine):
         self._tied = tied_names(model)
         self._autocast = _AUTOCAST.get(precision)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "fp16")
-        self._average = (
-            None
-            if config.ema_decay is None
-            else WeightAverage(list(self._parameters.values()), config.ema_decay)
-        )
+        self._average = self._prime(config.ema_decay)
         self._ddp = None
         if world.size > 1:
             devices = [world.device] if world.device.type == "cuda" else None
@@ -133,8 +131,7 @@ class PlainEngine(Engine):
 
     @override
     def num_updates(self) -> int:
-        states = self._optimizer.state.values()
-        return max((int(state["step"]) for state in states), default=0)
+        return int(next(iter(self._optimizer.state.values()))["step"])
 
     @override
     def scaler_state(self) -> dict[str, float]:
@@ -146,13 +143,12 @@ class PlainEngine(Engine):
     @override
     def read(self, name: str) -> ParameterState:
         parameter = self._parameters[name]
-        moments = self._optimizer.state.get(parameter, {})
-        zeros = torch.zeros_like(parameter)
+        state = self._optimizer.state[parameter]
         return ParameterState(
             weight=parameter.detach(),
-            exp_avg=moments.get("exp_avg", zeros),
-            exp_avg_sq=moments.get("exp_avg_sq", zeros),
-            average=None if self._average is None else self._average.of(parameter),
+            exp_avg=state["exp_avg"],
+            exp_avg_sq=state["exp_avg_sq"],
+            average=state.get(AVERAGE),
         )
 
     @override
@@ -168,24 +164,27 @@ class PlainEngine(Engine):
         self._steps = step
         for name, saved in states:
             parameter = self._parameters[name]
-            parameter.copy_(saved.weight)
-            if self._average is not None and saved.average is not None:
-                self._average.of(parameter).copy_(saved.average)
-            self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(num_updates), device=self._counter_device()),
-                "exp_avg": saved.exp_avg.to(parameter.device, copy=True),
-                "exp_avg_sq": saved.exp_avg_sq.to(parameter.device, copy=True),
-            }
+            state = self._optimizer.state[parameter]
+            state["step"].fill_(num_updates)
+            for kind, tensor in saved.tensors():
+                (parameter if kind == "weight" else state[kind]).copy_(tensor)
         if scaler and self._scaler.is_enabled():
             state = self._scaler.state_dict()
             state["scale"] = scaler["scale"]
             state["_growth_tracker"] = int(scaler.get("growth_tracker", 0))
             self._scaler.load_state_dict(state)
 
-    def _counter_device(self) -> torch.device:
-        """Where the optimizer keeps its step counters: fused AdamW with the weights."""
-        fused = bool(self._optimizer.defaults.get("fused"))
-        return self._world.device if fused else torch.device("cpu")
+    def _prime(self, ema_decay: float | None) -> WeightAverage | None:
+        """Gives every parameter its optimizer state now, where AdamW would at the first update."""
+        weights = list(self._parameters.values())
+        for weight in weights:
+            self._optimizer.state[weight] = first_state(self._optimizer, weight)
+            if ema_decay is not None:
+                self._optimizer.state[weight][AVERAGE] = weight.detach().clone()
+        if ema_decay is None:
+            return None
+        averages = [self._optimizer.state[weight][AVERAGE] for weight in weights]
+        return WeightAverage(weights, averages, ema_decay)
 
     @property
     @override

@@ -1,6 +1,7 @@
 """Which engine a run gets."""
 
 import logging
+import os
 
 from torch import nn
 
@@ -32,6 +33,7 @@ def build_engine(
     *,
     engine: EngineConfig,
     rule: Rule,
+    num_micro: int,
 ) -> Engine:
     """The engine for this world, precision and ZeRO stage, around the model.
 
@@ -41,7 +43,19 @@ def build_engine(
         config: optimizer, clipping and averaging.
         engine: the stage's `deepspeed:` block.
         rule: which parameters decay, and how fast each learns.
+        num_micro: forward passes a step.
     """
-    if engine.engine == "deepspeed" and not uses_deepspeed(engine, world.size):
-        logger.info("%s at ZeRO stage 0 runs on plain torch", engine.precision)
-    return PlainEngine(model, world, config, rule, engine.precision)
+    model.to(world.device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        # The engines would broadcast less: DDP no buffers, DeepSpeed nothing that is frozen.
+        world.broadcast(tensor.data)
+    if not uses_deepspeed(engine, world.size):
+        if engine.engine == "deepspeed":
+            logger.info("%s at ZeRO stage 0 runs on plain torch", engine.precision)
+        return PlainEngine(model, world, config, rule, engine.precision)
+    # It picks its accelerator when it is imported, and warns when it has to guess.
+    os.environ.setdefault("DS_ACCELERATOR", world.device.type)
+    # Imported here: it takes half a second and prints, and most runs on one machine need none.
+    from pipeline.training.engine_deepspeed import DeepSpeedEngine  # noqa: PLC0415
+
+    return DeepSpeedEngine(model, world, config, engine=engine, rule=rule, num_micro=num_micro)

@@ -15,7 +15,7 @@ from pipeline.spec.context import StageContext
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.config import TrainConfig
 from pipeline.training.engine import CoverageCheck, Engine
-from pipeline.training.engines import build_engine
+from pipeline.training.engines import build_engine, uses_deepspeed
 from pipeline.training.export import MODEL_FILE, export_model
 from pipeline.training.guard import Seen, StepNumbers
 from pipeline.training.loader import Loader, StepData
@@ -73,7 +73,8 @@ def train(
         ConfigError: the batch does not divide, or a trainable parameter is not trained.
         DataError: from the method; or a step without a single term in its loss.
     """
-    with open_world(ctx.world, threads=ctx.threads) as world:
+    grouped = uses_deepspeed(ctx.engine, ctx.world.size)
+    with open_world(ctx.world, threads=ctx.threads, grouped=grouped) as world:
         run = _Run(method, config, ctx, world, rule)
         result = run.train()
         run.hand_over(output, finish)
@@ -104,7 +105,7 @@ class _Run:
         # Before the engine wraps the model: ZeRO replaces what a parameter holds, not the parameter.
         self._coverage: CoverageCheck | None = CoverageCheck(method.model)
         self._engine: Engine = build_engine(
-            method.model, world, config, engine=ctx.engine, rule=rule
+            method.model, world, config, engine=ctx.engine, rule=rule, num_micro=num_micro
         )
         fp16 = ctx.engine.precision == "fp16"
         self._numbers = StepNumbers(world.device, norm_may_overflow=fp16)

@@ -25,6 +25,9 @@ class ParameterRule:
     weight_decay: bool = True
 
 
+AVERAGE = "average"
+"""Where an engine keeps a weight's moving average: beside its moments in the optimizer's state."""
+
 Rule = Callable[[str, nn.Parameter], ParameterRule]
 """Name within the model and parameter -> its rule."""
 
@@ -60,6 +63,17 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> to
     if not config.bias_correction:
         return UncorrectedAdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
     return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
+
+
+def first_state(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
+    """The state that `build_optimizer`'s AdamW gives a weight at its first update, before it."""
+    # Fused kernels count on the device, the others on the host.
+    device = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=device),
+        "exp_avg": torch.zeros_like(weight, requires_grad=False),
+        "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
+    }
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -135,21 +149,17 @@ class WeightAverage:
     EfficientNet and of most image models uses; the ramp keeps the initial weights out of it.
     """
 
-    def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
+    def __init__(self, weights: Sequence[Tensor], averages: Sequence[Tensor], decay: float) -> None:
+        """`averages`: a tensor for each weight, which holds its value at the start."""
         self._weights = list(weights)
+        self._averages = list(averages)
         self._decay = decay
-        self._index = {id(weight): place for place, weight in enumerate(self._weights)}
-        self._averages = [weight.detach().clone() for weight in weights]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Takes in the weights after `step` updates."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
-
-    def of(self, weight: Tensor) -> Tensor:
-        """The average that belongs to one of the weights."""
-        return self._averages[self._index[id(weight)]]
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -1,5 +1,6 @@
 """The processes that train together: what they add up, agree on and wait for."""
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -153,44 +154,55 @@ class ProcessGroupWorld(TrainingWorld):
 
 
 @contextmanager
-def open_world(world: World, *, threads: int) -> Iterator[TrainingWorld]:
-    """Joins this process to its peers for as long as the context is open.
+def open_world(world: World, *, threads: int, grouped: bool = False) -> Iterator[TrainingWorld]:
+    """Joins this process to its peers.
 
-    The ranks meet at MASTER_ADDR:MASTER_PORT, which the agent sets anew for each attempt. Inside
-    an open world it gives the one that is there.
+    The ranks meet at MASTER_ADDR:MASTER_PORT, which the agent sets anew for each attempt. They
+    stay together until the process ends, for DeepSpeed cannot join twice; a process that opens a
+    world again finds its peers where they were.
 
     Args:
         world: this process's place.
         threads: threads torch computes with; fixed, for bitwise equal results.
+        grouped: join a process group also when alone, for an engine that cannot do without.
 
     Raises:
-        UsageError: the variables that name the meeting place are missing.
+        UsageError: the variables that name the meeting place are missing, or the process is in a
+            world of another size.
     """
     torch.set_num_threads(threads)
     device = _device(world)
-    if distributed.is_initialized():
-        yield ProcessGroupWorld(device)
-        return
-    if world.size == 1:
-        yield SingleProcessWorld(device)
-        return
-    missing = [name for name in _PLACE_VARIABLES if name not in os.environ]
-    if missing:
-        msg = (
-            f"{world.size} ranks cannot meet: {', '.join(missing)} not set; start them by an agent"
-        )
+    if not distributed.is_initialized():
+        if world.size == 1 and not grouped:
+            yield SingleProcessWorld(device)
+            return
+        _join(world, device)
+    if distributed.get_world_size() != world.size:
+        msg = f"{world.size} ranks wanted, but the process is one of {distributed.get_world_size()}"
         raise UsageError(msg)
-    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(
-        backend,
-        rank=world.rank,
-        world_size=world.size,
-        device_id=device if device.type == "cuda" else None,
-    )
     try:
         yield ProcessGroupWorld(device)
-    finally:
-        distributed.destroy_process_group()
+    except BaseException:
+        # The peers may be stuck in an exchange with this rank; a farewell would wait for them.
+        atexit.unregister(distributed.destroy_process_group)
+        raise
+
+
+def _join(world: World, device: torch.device) -> None:
+    if world.size > 1:
+        missing = [name for name in _PLACE_VARIABLES if name not in os.environ]
+        if missing:
+            msg = f"{world.size} ranks cannot meet: {', '.join(missing)} not set by an agent"
+            raise UsageError(msg)
+    distributed.init_process_group(
+        "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl",
+        rank=world.rank,
+        world_size=world.size,
+        # Alone there is nobody to meet, and no port to find.
+        store=distributed.HashStore() if world.size == 1 else None,  # type: ignore[attr-defined]
+        device_id=device if device.type == "cuda" else None,
+    )
+    atexit.register(distributed.destroy_process_group)
 
 
 def _device(world: World) -> torch.device:
