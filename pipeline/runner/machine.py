@@ -47,7 +47,7 @@ def describe_machine() -> Machine:
         system=f"{uname.system} {uname.release} {uname.machine}",
         python=platform.python_version(),
         cpu=_cpu_model(),
-        cpus=len(os.sched_getaffinity(0)),
+        cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         gpus=_gpus(),
     )
