@@ -4,13 +4,13 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
 from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
-from pipeline.errors import InputError, StoreError
+from pipeline.errors import DataError, InputError, StoreError
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
@@ -19,7 +19,7 @@ from pipeline.runner.state import RunState
 from pipeline.spec.job import Job
 from pipeline.storage import Store
 from pipeline.storage.failures import cause_and_fix
-from pipeline.storage.keys import safe_name
+from pipeline.storage.keys import check_key, safe_name
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Attempts:
         """For one session of the run `run` of the DAG `dag`."""
         self._store = store
         self._keeper = keeper
-        self._artifacts = Artifacts(store)
+        self.artifacts = Artifacts(store)
         self._results = Results(store)
         self._dag = dag
         self._run = run
@@ -123,7 +123,7 @@ class Attempts:
             return None
         # Nobody else may build it now: what is staged was left by those who were killed.
         for left in self._store.list(f"staging/{plan_key}"):
-            self._artifacts.discard(plan_key, left)
+            self.artifacts.discard(plan_key, left)
         return attempt_id
 
     def holder(self, plan_key: str) -> str:
@@ -189,7 +189,7 @@ class Attempts:
         """
         planned, job = running.prepared.planned, running.job
         _, outputs = planned.stage.spec.ports(planned.stage.config)
-        return self._artifacts.commit(
+        return self.artifacts.commit(
             job.plan_key,
             job.attempt_id,
             outputs,
@@ -197,6 +197,33 @@ class Attempts:
             num_parts=job.world_size,
             meta={"stage": job.stage, "kind": job.kind, "run": job.run},
         )
+
+    def commit_written(self, planned: PlannedStage, port: str, files: Mapping[str, bytes]) -> str:
+        """The digest of a small artifact that a driver wrote itself.
+
+        Raises:
+            DataError: there is no file in it, or a name leads out of it.
+            StoreError: the store failed.
+        """
+        attempt_id = f"{self._run}-{secrets.token_hex(4)}"
+        _, outputs = planned.stage.spec.ports(planned.stage.config)
+        ports = {port: replace(outputs[port], optional=False)}
+        folder = self.artifacts.staging(planned.plan_key, attempt_id, port)
+        try:
+            for name, data in files.items():
+                path = folder / check_key(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        except ValueError as exc:
+            raise DataError(str(exc)) from exc
+        except OSError as exc:
+            cause, fix = cause_and_fix(exc)
+            msg = f"cannot write {folder}: {cause}. {fix}"
+            raise StoreError(msg) from exc
+        self.artifacts.write_part(planned.plan_key, attempt_id, ports)
+        digests = self.artifacts.commit(planned.plan_key, attempt_id, ports, lease_token="")
+        self.artifacts.discard(planned.plan_key, attempt_id)
+        return digests[port]
 
     def record(self, running: Running, artifacts: Mapping[str, str], *, seconds: float) -> None:
         """Makes what an attempt built in `seconds` findable under both keys of its stage.
@@ -254,7 +281,7 @@ class Attempts:
     def discard(self, running: Running) -> None:
         """Removes what an ended attempt staged; a store that refuses is no reason to fail."""
         try:
-            self._artifacts.discard(running.job.plan_key, running.job.attempt_id)
+            self.artifacts.discard(running.job.plan_key, running.job.attempt_id)
         except StoreError as exc:
             _log.warning("what attempt %s staged is left: %s", running.job.attempt_id, exc)
 

@@ -1,6 +1,5 @@
 """The run loop: starts what may start, hears what ended, decides what follows."""
 
-import heapq
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -8,24 +7,28 @@ from collections.abc import Callable, Mapping
 from pipeline.cache.leases import LeaseLost
 from pipeline.errors import DataError, InfrastructureError, InputError, WorkerExit
 from pipeline.executors.base import AttemptEnd, Executor
-from pipeline.planner.keys import content_key
+from pipeline.planner.keys import content_key, plan_cell
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.runner import events as ev
 from pipeline.runner.attempts import Attempts, Prepared, Running, inputs_of
 from pipeline.runner.cancel import StopRequests
+from pipeline.runner.drivers import Driver, DriverFailed, Proposal
 from pipeline.runner.journal import Journal
 from pipeline.runner.leases import LeaseKeeper, run_lease
+from pipeline.runner.narrate import ended_event, failed_event, proposed_event, started_event
 from pipeline.runner.outcome import RunOptions
 from pipeline.runner.retry import (
     ExitClass,
     GiveUp,
     classify,
     decide,
-    last_words,
     past_attempts,
 )
-from pipeline.runner.schedule import Ready, Slots, demand, upstream
+from pipeline.runner.schedule import Ready, Sleepers, Slots, demand, shortage, upstream
 from pipeline.runner.state import RunState
+from pipeline.spec.dag import Stage
+from pipeline.spec.driver import Done
+from pipeline.spec.stage import Launch
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +70,10 @@ class Loop:
         )
         self._queue: dict[str, Prepared] = {}
         self._running: dict[str, Running] = {}
-        self._sleeping: dict[str, Prepared] = {}
-        self._timers: list[tuple[float, str]] = []
+        self._sleeping: Sleepers[Prepared] = Sleepers()
         self._polls: dict[str, float] = {}
+        self._drivers: dict[str, tuple[Driver, Prepared]] = {}
+        self._plan_keys = {a: p.plan_key for a, p in plan.stages.items()}
         self._draining = False
 
     @property
@@ -94,13 +98,13 @@ class Loop:
         except BaseException:
             self._abandon()
             raise
-        for address in self._sleeping:
-            self._journal.append(ev.StageCancelled(stage=address, cause="not tried again"))
+        for address in (*self._sleeping, *self._drivers):
+            self._journal.append(ev.StageCancelled(stage=address, cause="not gone on with"))
 
     def _settled(self) -> bool:
         if self._running:
             return False
-        return self._halting or not (self._ready or self._queue or self._timers)
+        return self._halting or not (self._ready or self._queue or self._sleeping or self._drivers)
 
     @property
     def _halting(self) -> bool:
@@ -108,9 +112,7 @@ class Loop:
         return self._draining or self._stops.heeded > 0
 
     def _wait(self) -> list[AttemptEnd]:
-        pause = _TICK_SECONDS
-        if self._timers:
-            pause = min(pause, max(0.0, self._timers[0][0] - time.monotonic()))
+        pause = self._sleeping.pause(_TICK_SECONDS)
         if self._running:
             return list(self._executor.wait(pause))
         if not self._settled():
@@ -120,9 +122,8 @@ class Loop:
     # --- from inputs to a running attempt
 
     def _start_what_may(self) -> None:
-        while self._timers and self._timers[0][0] <= time.monotonic():
-            address = heapq.heappop(self._timers)[1]
-            self._queue[address] = self._sleeping.pop(address)
+        for woken in self._sleeping.wake():
+            self._queue[woken.address] = woken
         while not self._halting:
             # A stage found in the cache may make others ready, and those again.
             for address in self._ready.take():
@@ -145,7 +146,13 @@ class Loop:
         key = content_key(planned, inputs)
         wanted = demand(planned.stage, self._executor.capacity)
         prepared = Prepared(planned, inputs, key, wanted)
-        if not self._reuse(prepared, {key: "content key"}):
+        if self._reuse(prepared, {key: "content key"}):
+            return
+        if planned.stage.spec.launch is Launch.DRIVER:
+            driver = Driver(planned, self._attempts.artifacts, self._plan_cell)
+            self._drivers[address] = (driver, prepared)
+            self._advance(address)
+        else:
             self._queue[address] = prepared
 
     def _reuse(self, prepared: Prepared, keys: Mapping[str, ev.How]) -> bool:
@@ -163,7 +170,7 @@ class Loop:
                     artifacts=result.artifacts,
                 )
                 self._journal.append(event)
-                self._ready.succeeded(prepared.address)
+                self._succeeded(prepared.address)
                 return True
         return False
 
@@ -189,22 +196,11 @@ class Loop:
             return
         number = len(self.state.stages[address].attempts) + 1
         running = self._attempts.make(prepared, number, attempt_id)
-        job = running.job
         # Before the executor knows: a kill in between leaves an attempt that never ended.
-        self._journal.append(
-            ev.AttemptStarted(
-                stage=address,
-                attempt=number,
-                attempt_id=attempt_id,
-                content_key=job.content_key,
-                folder=job.folder,
-                nodes=job.nodes,
-                processes_per_node=job.processes_per_node,
-            )
-        )
+        self._journal.append(started_event(running.job))
         self._running[attempt_id] = running
         self._polls.pop(address, None)
-        self._executor.submit(job)
+        self._executor.submit(running.job)
 
     def _wait_for_holder(self, prepared: Prepared) -> None:
         address = prepared.address
@@ -214,11 +210,7 @@ class Loop:
             self._journal.append(ev.StageWaiting(stage=address, holder=holder))
         pause = min(max(2 * pause, _FIRST_POLL_SECONDS), _LAST_POLL_SECONDS)
         self._polls[address] = pause
-        self._sleep(prepared, pause)
-
-    def _sleep(self, prepared: Prepared, seconds: float) -> None:
-        self._sleeping[prepared.address] = prepared
-        heapq.heappush(self._timers, (time.monotonic() + seconds, prepared.address))
+        self._sleeping.add(address, prepared, pause)
 
     # --- from an attempt's end to what follows
 
@@ -239,7 +231,8 @@ class Loop:
         if exit_class is ExitClass.DONE:
             self._succeed(running, artifacts)
         else:
-            self._note_end(running, end, exit_class)
+            step = self._attempts.newest_step(running.job.plan_key)
+            self._journal.append(ended_event(running.job, end, exit_class, step))
         self._attempts.discard(running)
         self._attempts.release(running.job.plan_key)
         self._slots.release(running.address)
@@ -252,30 +245,18 @@ class Loop:
     def _succeed(self, running: Running, artifacts: dict[str, str]) -> None:
         attempt = self.state.stages[running.address].attempts[-1]
         self._attempts.record(running, artifacts, seconds=time.time() - attempt.started)
-        self._journal.append(
-            ev.AttemptEnded(
-                stage=running.address, attempt=attempt.number, exit_code=0, exit_class="done"
-            )
-        )
+        end = AttemptEnd(attempt.attempt_id, 0, None, "")
+        self._journal.append(ended_event(running.job, end, ExitClass.DONE, None))
         self._journal.append(
             ev.StageFinished(
                 stage=running.address, content_key=running.job.content_key, artifacts=artifacts
             )
         )
-        self._ready.succeeded(running.address)
+        self._succeeded(running.address)
 
-    def _note_end(self, running: Running, end: AttemptEnd, exit_class: ExitClass) -> None:
-        self._journal.append(
-            ev.AttemptEnded(
-                stage=running.address,
-                attempt=running.job.attempt,
-                exit_code=end.exit_code,
-                exit_class=exit_class.value,
-                rank=end.rank,
-                cause=end.cause,
-                step=self._attempts.newest_step(running.job.plan_key),
-            )
-        )
+    def _succeeded(self, address: str) -> None:
+        self._ready.succeeded(address)
+        self._advance(self.state.stages[address].driver)
 
     def _follow_up(self, running: Running, end: AttemptEnd) -> None:
         """The next attempt, or the end of the stage."""
@@ -293,13 +274,74 @@ class Loop:
                 why=decision.why,
             )
         )
-        self._sleep(running.prepared, decision.delay_seconds)
+        self._sleeping.add(running.address, running.prepared, decision.delay_seconds)
 
     def _fail(self, address: str, verdict: GiveUp, *, rank: int | None = None) -> None:
-        self._journal.append(last_words(self.state.stages[address], verdict, rank))
+        stage = self.state.stages[address]
+        self._journal.append(failed_event(stage, verdict, rank))
         for below in self._ready.below(address):
             self._journal.append(ev.StageBlocked(stage=below, by=address))
-        self._draining = self._draining or not self._options.keep_going
+        if stage.driver:
+            self._advance(stage.driver)
+        else:
+            self._draining = self._draining or not self._options.keep_going
+
+    # --- drivers
+
+    def _plan_cell(self, stage: Stage) -> PlannedStage:
+        planned = plan_cell(stage, self._plan_keys)
+        self._plan_keys[stage.address] = planned.plan_key
+        return planned
+
+    def _advance(self, address: str) -> None:
+        """Asks a driver for all it can say by now; nothing for "", the driver of no cell."""
+        if address not in self._drivers:
+            return
+        driver, prepared = self._drivers[address]
+        try:
+            while (step := driver.step(self.state)) is not None:
+                if isinstance(step, Done):
+                    self._finish_driver(driver, prepared, step)
+                    return
+                self._take_cells(address, step)
+        except DriverFailed as exc:
+            del self._drivers[address]
+            for cell in [a for a, s in self.state.stages.items() if s.driver == address]:
+                if self._queue.pop(cell, None) or self._sleeping.pop(cell):
+                    self._journal.append(ev.StageBlocked(stage=cell, by=address))
+            self._fail(address, exc.verdict)
+
+    def _take_cells(self, address: str, proposal: Proposal) -> None:
+        for name, planned in proposal.cells:
+            capacity = self._executor.capacity
+            lack = shortage(demand(planned.stage, capacity), capacity)
+            if lack:
+                raise DriverFailed(WorkerExit.CONFIG, f"cell {name}: {lack}")
+        if not proposal.cells:
+            return
+        self._journal.append(proposed_event(address, proposal))
+        for _, planned in proposal.cells:
+            above = upstream(planned)
+            missing = [one for one in above if not self.state.stages[one].succeeded]
+            self._stages[planned.stage.address] = planned
+            self._ready.add(planned.stage.address, missing)
+
+    def _finish_driver(self, driver: Driver, prepared: Prepared, done: Done) -> None:
+        outputs = driver.outputs(done, self.state, self._attempts.commit_written)
+        self._attempts.record_result(
+            prepared.planned,
+            prepared.content_key,
+            outputs,
+            attempt_id=f"{self.state.run}-driver",
+            provenance={"cells": driver.num_cells},
+        )
+        del self._drivers[prepared.address]
+        self._journal.append(
+            ev.StageFinished(
+                stage=prepared.address, content_key=prepared.content_key, artifacts=outputs
+            )
+        )
+        self._succeeded(prepared.address)
 
     # --- stopping
 

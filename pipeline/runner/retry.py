@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from pipeline.errors import NEVER_RETRIED, WorkerExit
 from pipeline.executors.base import AttemptEnd
-from pipeline.runner.events import StageFailed
 from pipeline.runner.state import StageState
-from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.resources import Retry
 
 IDLE_RESTARTS = 2
@@ -114,24 +111,6 @@ def past_attempts(stage: StageState, session: int) -> list[PastAttempt]:
         for attempt in stage.attempts
         if attempt.session == session and attempt.exit_class is not None
     ]
-
-
-def last_words(stage: StageState, verdict: GiveUp, rank: int | None) -> StageFailed:
-    """What is told of a stage that gets no further attempt."""
-    log = ""
-    if stage.attempts:
-        folder = AttemptFolder(Path(stage.attempts[-1].folder))
-        log = str(folder.log(0).parent if rank is None else folder.log(rank))
-    return StageFailed(
-        stage=stage.address,
-        attempt=len(stage.attempts),
-        rank=rank,
-        exit_code=verdict.exit_code,
-        exit_name=exit_name(verdict.exit_code),
-        cause=verdict.cause,
-        log=log,
-        advice=advice(verdict.exit_code, verdict.cause),
-    )
 
 
 _NAMES = {

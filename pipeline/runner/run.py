@@ -17,9 +17,10 @@ from pipeline.runner.cancel import Cancellation, StopRequests
 from pipeline.runner.journal import Journal, load_run
 from pipeline.runner.leases import LeaseKeeper, run_lease
 from pipeline.runner.loop import Loop
+from pipeline.runner.narrate import planned_event
 from pipeline.runner.outcome import Listener, RunOptions, RunOutcome, SilentListener
 from pipeline.runner.record import RunRecord, write_record
-from pipeline.runner.schedule import check_fits, upstream
+from pipeline.runner.schedule import check_fits
 from pipeline.runner.state import RunState, StageStatus
 from pipeline.storage import Store
 
@@ -191,23 +192,3 @@ def _verdict(state: RunState) -> Literal["succeeded", "failed", "cancelled"]:
     if any(stage.status in missing for stage in state.stages.values()):
         return "cancelled"
     return "succeeded"
-
-
-def planned_event(plan: Plan) -> ev.StagesPlanned:
-    """The plan as the journal keeps it."""
-    return ev.StagesPlanned(
-        stages=tuple(
-            ev.PlannedEntry(
-                stage=address,
-                kind=planned.stage.kind,
-                launch=planned.stage.spec.launch.value,
-                plan_key=planned.plan_key,
-                action=planned.action.value,
-                reasons=planned.reasons,
-                upstream=tuple(upstream(planned)),
-                artifacts=dict(planned.artifacts),
-                max_attempts=planned.stage.retry.max_attempts,
-            )
-            for address, planned in plan.stages.items()
-        )
-    )

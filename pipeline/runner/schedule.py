@@ -1,14 +1,19 @@
 """What may start: stages whose inputs are there, within the machine, in the DAG's order."""
 
+import heapq
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from pipeline.errors import Problem, UserError
 from pipeline.executors.base import Capacity
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.spec.dag import Stage
 from pipeline.spec.stage import Launch
+
+SleeperT = TypeVar("SleeperT")
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -158,12 +163,20 @@ class Ready:
 
     def __init__(self, upstream: Mapping[str, Iterable[str]]) -> None:
         """`upstream`: address -> the addresses it waits for; only those that will settle."""
-        self._missing = {address: len(set(above)) for address, above in upstream.items()}
+        self._missing: dict[str, int] = {}
         self._below: dict[str, list[str]] = {}
+        self._fresh: list[str] = []
         for address, above in upstream.items():
-            for one in set(above):
-                self._below.setdefault(one, []).append(address)
-        self._fresh = [address for address, n in self._missing.items() if n == 0]
+            self.add(address, above)
+
+    def add(self, address: str, missing: Iterable[str]) -> None:
+        """Takes in a further stage that waits for `missing`, which have not succeeded yet."""
+        above = set(missing)
+        self._missing[address] = len(above)
+        for one in above:
+            self._below.setdefault(one, []).append(address)
+        if not above:
+            self._fresh.append(address)
 
     def __bool__(self) -> bool:
         """Whether `take` has something to give."""
@@ -191,3 +204,44 @@ class Ready:
                     found[one] = None
                     stack.append(one)
         return list(found)
+
+
+class Sleepers(Generic[SleeperT]):
+    """What waits for a moment rather than for an input: a retry, a look at another's lease."""
+
+    def __init__(self) -> None:
+        """Nobody sleeps."""
+        self._alarms: list[tuple[float, str]] = []
+        self._asleep: dict[str, SleeperT] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of those who sleep."""
+        return iter(tuple(self._asleep))
+
+    def __len__(self) -> int:
+        """How many sleep."""
+        return len(self._asleep)
+
+    def add(self, name: str, sleeper: SleeperT, seconds: float) -> None:
+        """Lets one sleep from now on."""
+        self._asleep[name] = sleeper
+        heapq.heappush(self._alarms, (time.monotonic() + seconds, name))
+
+    def pop(self, name: str) -> SleeperT | None:
+        """Takes one out before its time; None when it does not sleep."""
+        return self._asleep.pop(name, None)
+
+    def wake(self) -> list[SleeperT]:
+        """Those whose time has come."""
+        woken: list[SleeperT] = []
+        while self._alarms and self._alarms[0][0] <= time.monotonic():
+            sleeper = self.pop(heapq.heappop(self._alarms)[1])
+            if sleeper is not None:
+                woken.append(sleeper)
+        return woken
+
+    def pause(self, longest: float) -> float:
+        """Seconds until the next one wakes, within `longest`."""
+        if not self._alarms:
+            return longest
+        return min(longest, max(0.0, self._alarms[0][0] - time.monotonic()))

@@ -133,8 +133,17 @@ class RunState:
         return counts
 
     def failures(self) -> list[ev.StageFailed]:
-        """The failed stages' last words, in the DAG's order."""
-        return [s.failure for s in self.stages.values() if s.failure is not None]
+        """The failed stages' last words, in the DAG's order.
+
+        A driver may go on after a failed cell, so cells speak only where their driver failed.
+        """
+        failed = [stage for stage in self.stages.values() if stage.failure is not None]
+        addresses = {stage.address for stage in failed}
+        return [
+            stage.failure
+            for stage in failed
+            if stage.failure is not None and (not stage.driver or stage.driver in addresses)
+        ]
 
 
 def replay(run: str, entries: Iterable[Entry]) -> RunState:
