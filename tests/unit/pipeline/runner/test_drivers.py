@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from pipeline.cache.artifacts import Artifacts
 from pipeline.executors.base import AttemptEnd, Capacity
@@ -73,6 +74,7 @@ class Study:
 class LastFirst(FakeExecutor):
     """Ends the attempt that was submitted last, so cells finish out of order."""
 
+    @override
     def wait(self, timeout_seconds: float) -> Sequence[AttemptEnd]:
         self.running = dict(reversed(self.running.items()))
         return super().wait(timeout_seconds)
