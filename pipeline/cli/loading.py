@@ -3,13 +3,65 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from pipeline.planner.selection import Selection
+    from pipeline.runner.record import Request
     from pipeline.spec.dag import Dag
+
+
+def read_request(
+    file: Path,
+    *,
+    profile: str | None = None,
+    values: Sequence[Path] | None = None,
+    sets: Sequence[str] | None = None,
+    selection: Selection | None = None,
+    jobs: int | None = None,
+    keep_going: bool = False,
+) -> Request:
+    """What was asked for, with the content of every file it names: enough to ask again.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    # Deferred: `--help` must not pay for pydantic.
+    from pipeline.runner.record import Request
+    from pipeline.spec.yaml_reader import read_file
+
+    return Request(
+        file=str(file.absolute()),
+        text=read_file(file),
+        profile=profile,
+        values=tuple((str(path.absolute()), read_file(path)) for path in values or ()),
+        sets=tuple(sets or ()),
+        selection=selection.as_record() if selection else {},
+        jobs=jobs,
+        keep_going=keep_going,
+    )
+
+
+def load_request(request: Request) -> Dag:
+    """The DAG as it was asked for, whatever became of the files since.
+
+    Raises:
+        UserError: with every problem of the file.
+    """
+    # Deferred: pydantic and the YAML reader would double the start-up time of `--help`.
+    from pipeline.spec.load import load_text
+
+    return load_text(
+        request.text,
+        Path(request.file),
+        profile=request.profile,
+        values=request.values,
+        sets=request.sets,
+        environ=os.environ,
+    )
 
 
 def load(
@@ -24,7 +76,4 @@ def load(
     Raises:
         UserError: with every problem of the file.
     """
-    # Deferred: pydantic and the YAML reader would double the start-up time of `--help`.
-    from pipeline.spec.load import load_dag
-
-    return load_dag(file, profile=profile, values=values or (), sets=sets or (), environ=os.environ)
+    return load_request(read_request(file, profile=profile, values=values, sets=sets))

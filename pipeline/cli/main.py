@@ -2,12 +2,22 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
+from pipeline.cli.cache import cache
+from pipeline.cli.cancel import cancel
+from pipeline.cli.diff import diff
 from pipeline.cli.doctor import doctor
+from pipeline.cli.get import get
 from pipeline.cli.graph import graph
 from pipeline.cli.kinds import schema, stages
+from pipeline.cli.logs import logs
+from pipeline.cli.peek import peek
+from pipeline.cli.plan import explain, plan
+from pipeline.cli.run import resume, retry, run
+from pipeline.cli.status import describe, list_, status
 from pipeline.cli.validate import validate
 from pipeline.cli.version import version
 from pipeline.errors import ExitCode, PipelineError, UserError
@@ -20,8 +30,30 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (validate, graph, stages, schema, doctor, version):
-    app.command()(command)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "plan": plan,
+    "explain": explain,
+    "resume": resume,
+    "retry": retry,
+    "cancel": cancel,
+    "status": status,
+    "list": list_,
+    "describe": describe,
+    "logs": logs,
+    "get": get,
+    "peek": peek,
+    "diff": diff,
+    "validate": validate,
+    "graph": graph,
+    "stages": stages,
+    "schema": schema,
+    "doctor": doctor,
+    "version": version,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(cache, name="cache")
 
 
 def main() -> None:

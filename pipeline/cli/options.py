@@ -29,3 +29,40 @@ SetValues = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Lays one value over the DAG; repeatable."),
 ]
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[STAGE]...", help="Only these stages and what they need."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="STAGE", help="Nothing but this stage, whatever is upstream."),
+]
+From = Annotated[
+    list[str] | None,
+    typer.Option("--from", metavar="STAGE", help="This stage, anew, and all that depends on it."),
+]
+Until = Annotated[
+    list[str] | None,
+    typer.Option("--until", metavar="STAGE", help="This stage and what it needs."),
+]
+Force = Annotated[
+    list[str] | None,
+    typer.Option("--force", metavar="STAGE", help="Runs this stage although a result is there."),
+]
+AcceptCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-code",
+        metavar="STAGE",
+        help="Keeps this stage's result although its code changed; recorded in the run.",
+    ),
+]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", envvar="PIPELINE_STORE", help="The store; default .pipeline"
+    ),
+]
+RunId = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="A run's id or its start; default the newest.")
+]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pipeline.cache.leases import LeaseLost
 from pipeline.errors import DataError, InfrastructureError, InputError, WorkerExit
 from pipeline.executors.base import AttemptEnd, Executor
-from pipeline.planner.keys import content_key, plan_cell
+from pipeline.planner.digests import Digests
+from pipeline.planner.keys import content_key, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.runner import events as ev
 from pipeline.runner.attempts import Attempts, Prepared, Running, inputs_of
@@ -74,6 +75,7 @@ class Loop:
         self._polls: dict[str, float] = {}
         self._drivers: dict[str, tuple[Driver, Prepared]] = {}
         self._plan_keys = {a: p.plan_key for a, p in plan.stages.items()}
+        self._digests = Digests(options.workdir)
         self._draining = False
 
     @property
@@ -98,6 +100,8 @@ class Loop:
         except BaseException:
             self._abandon()
             raise
+        finally:
+            self._digests.close()
         for address in (*self._sleeping, *self._drivers):
             self._journal.append(ev.StageCancelled(stage=address, cause="not gone on with"))
 
@@ -289,7 +293,7 @@ class Loop:
     # --- drivers
 
     def _plan_cell(self, stage: Stage) -> PlannedStage:
-        planned = plan_cell(stage, self._plan_keys)
+        planned = planned_stage(stage, self._plan_keys, self._digests)
         self._plan_keys[stage.address] = planned.plan_key
         return planned
 

@@ -12,7 +12,8 @@ from typing_extensions import override
 from pipeline.cache.artifacts import Artifacts
 from pipeline.executors.base import AttemptEnd, Capacity
 from pipeline.executors.fake import FakeExecutor
-from pipeline.planner.keys import plan_cell
+from pipeline.planner.digests import Digests
+from pipeline.planner.keys import planned_stage
 from pipeline.planner.plan import Plan
 from pipeline.runner.journal import list_runs, load_run
 from pipeline.runner.outcome import RunOutcome
@@ -48,7 +49,8 @@ class Study:
             retry=RETRY,
             seed=0,
         )
-        planned = plan_cell(stage, {})
+        with Digests(self.lab.folder) as digests:
+            planned = planned_stage(stage, {}, digests)
         return Plan(dag=self.lab.dag({"study": stage}), stages={"study": planned})
 
     def write(self, job: Job) -> int:

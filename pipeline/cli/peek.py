@@ -1,0 +1,141 @@
+"""`pipeline peek`: the first samples of an artifact, decoded."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.options import StoreUrl
+
+ArtifactName = Annotated[
+    str, typer.Argument(metavar="ARTIFACT", help="A digest or its start, or RUN:STAGE.PORT.")
+]
+Count = Annotated[int, typer.Option("-n", "--count", min=1, help="Samples to show.")]
+TokenizerName = Annotated[
+    str | None,
+    typer.Option("--tokenizer", metavar="ARTIFACT", help="Decodes token ids with this tokenizer."),
+]
+_MAX_CHARACTERS = 400
+_MAX_HEADER_BYTES = 100 * 2**20
+"""As safetensors itself allows; a checkpoint is not trusted."""
+
+
+def peek(
+    artifact: ArtifactName,
+    store: StoreUrl = None,
+    count: Count = 3,
+    tokenizer: TokenizerName = None,
+) -> None:
+    """Shows what an artifact is, and its first samples."""
+    from pipeline.cache import Artifacts
+    from pipeline.cli.numbers import size
+    from pipeline.cli.session import open_store, workdir
+
+    place = open_store(store)
+    artifacts = Artifacts(place, cache_folder=workdir() / "cache")
+    digest = find_artifact(place, artifact)
+    manifest = artifacts.manifest(digest)
+    folder = artifacts.open(digest)
+    kind = f"{manifest.kind}({manifest.schema_name})" if manifest.schema_name else manifest.kind
+    print(f"{digest}\n{kind}, {len(manifest.files)} files, {size(manifest.num_bytes)}")
+    decode: Callable[[Any], str] = str
+    if tokenizer is not None:
+        decode = _decoder(artifacts.open(find_artifact(place, tokenizer)))
+    show = _SHOWN.get(str(manifest.kind), _files)
+    for line in show(folder, count, decode):
+        print(line)
+
+
+def find_artifact(store: Any, name: str) -> str:
+    """The digest behind a digest, its start, or RUN:STAGE.PORT.
+
+    Raises:
+        UserError: nothing or more than one fits.
+    """
+    from pipeline.cli.get import find_output
+    from pipeline.cli.session import find_state
+    from pipeline.errors import UserError
+
+    run, separator, port = name.partition(":")
+    if separator:
+        return find_output(find_state(store, run or None), port)
+    found = [digest for digest in store.list("artifacts") if digest.startswith(name)]
+    if len(found) == 1:
+        return str(found[0])
+    what = "no artifact begins" if not found else f"{len(found)} artifacts begin"
+    msg = f"{what} with {name!r} in {store.url}; `pipeline cache ls -o json` lists them"
+    raise UserError(msg)
+
+
+def _decoder(folder: Path) -> Callable[[Any], str]:
+    import sentencepiece
+
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    return lambda ids: str(model.decode([int(one) for one in ids]))
+
+
+def _shards(folder: Path, count: int, decode: Callable[[Any], str]) -> Iterator[str]:
+    from pipeline.shards import TokenShards
+    from pipeline.shards.index import read_indexes
+
+    splits = sorted({shard.split for index in read_indexes(folder) for shard in index.shards})
+    for split in splits:
+        shards = TokenShards(folder, split)
+        yield f"{split}: {shards.num_documents} documents, {shards.num_tokens} tokens"
+        for number in range(min(count, shards.num_documents)):
+            ids = shards.document(number)
+            label = ""
+            if shards.class_names:
+                label = f" [{shards.class_names[int(shards.labels[number])]}]"
+            yield f"  {number}{label} ({len(ids)} tokens) {_short(decode(ids.tolist()))}"
+
+
+def _json_file(name: str) -> Callable[[Path, int, Any], Iterator[str]]:
+    def show(folder: Path, _count: int, _decode: Any) -> Iterator[str]:
+        yield json.dumps(json.loads((folder / name).read_bytes()), indent=2, ensure_ascii=False)
+
+    return show
+
+
+def _predictions(folder: Path, count: int, _decode: Any) -> Iterator[str]:
+    with (folder / "predictions.jsonl").open() as file:
+        for _, line in zip(range(count), file, strict=False):
+            yield f"  {_short(line.rstrip())}"
+
+
+def _checkpoint(folder: Path, count: int, _decode: Any) -> Iterator[str]:
+    """Names and shapes from the header alone: no weight is read, nothing is unpickled."""
+    if (folder / "config.json").is_file():
+        yield json.dumps(json.loads((folder / "config.json").read_bytes()))
+    with (folder / "model.safetensors").open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
+    header.pop("__metadata__", None)
+    yield f"{len(header)} tensors"
+    for name, tensor in list(header.items())[: 4 * count]:
+        yield f"  {name} {tensor['dtype']} {tuple(tensor['shape'])}"
+
+
+def _files(folder: Path, count: int, _decode: Any) -> Iterator[str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in paths[: 4 * count]:
+        yield f"  {path.relative_to(folder)} {path.stat().st_size} bytes"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
+
+
+_SHOWN: dict[str, Callable[[Path, int, Any], Iterator[str]]] = {
+    "shards": _shards,
+    "scores": _json_file("scores.json"),
+    "table": _json_file("table.json"),
+    "tokenizer": _json_file("tokenizer.json"),
+    "predictions": _predictions,
+    "checkpoint": _checkpoint,
+}

@@ -1,0 +1,165 @@
+"""`pipeline plan` and `explain`: what would run, and why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.options import (
+    AcceptCode,
+    DagFile,
+    Force,
+    From,
+    Only,
+    Output,
+    OutputFormat,
+    ProfileName,
+    SetValues,
+    StoreUrl,
+    Targets,
+    Until,
+    ValuesFiles,
+)
+
+if TYPE_CHECKING:
+    from pipeline.planner.plan import Plan, PlannedStage
+
+CHANGES = 2
+"""What `plan --exit-code` ends with when something would run."""
+
+ShowOrigin = Annotated[
+    bool, typer.Option("--show-origin", help="Also every value and the layer it comes from.")
+]
+ExitCodeFlag = Annotated[
+    bool, typer.Option("--exit-code", help="End with 2 when something would run, 0 when nothing.")
+]
+StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's address.")]
+
+
+def plan(
+    dag: DagFile,
+    stages: Targets = None,
+    profile: ProfileName = None,
+    values: ValuesFiles = None,
+    set_: SetValues = None,
+    store: StoreUrl = None,
+    only: Only = None,
+    from_: From = None,
+    until: Until = None,
+    force: Force = None,
+    accept_code: AcceptCode = None,
+    show_origin: ShowOrigin = False,
+    exit_code: ExitCodeFlag = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Prints what `run` would do with each stage, and the reason; changes nothing."""
+    from pipeline.cli.loading import load
+    from pipeline.cli.session import open_store, workdir
+    from pipeline.planner.make_plan import make_plan
+    from pipeline.planner.plan import Action
+    from pipeline.planner.selection import Selection
+
+    selection = Selection(
+        targets=tuple(stages or ()),
+        only=tuple(only or ()),
+        from_=tuple(from_ or ()),
+        until=tuple(until or ()),
+        force=tuple(force or ()),
+        accept_code=tuple(accept_code or ()),
+    )
+    loaded = load(dag, profile=profile, values=values, sets=set_)
+    made = make_plan(loaded, open_store(store, loaded), selection, workdir=workdir())
+    print_plan(made, output, show_origin=show_origin)
+    if exit_code and any(one.action is not Action.REUSE for one in made.stages.values()):
+        raise typer.Exit(CHANGES)
+
+
+def explain(
+    dag: DagFile,
+    stage: StageName,
+    profile: ProfileName = None,
+    values: ValuesFiles = None,
+    set_: SetValues = None,
+    store: StoreUrl = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Prints what the key of one stage is made of, and what changed since its last result."""
+    from pipeline.cli.loading import load
+    from pipeline.cli.session import open_store, workdir
+    from pipeline.planner.explain import explain as explain_stage
+    from pipeline.planner.make_plan import make_plan
+    from pipeline.planner.selection import Selection
+
+    loaded = load(dag, profile=profile, values=values, sets=set_)
+    place = open_store(store, loaded)
+    made = make_plan(loaded, place, Selection(), workdir=workdir())
+    explained = explain_stage(made, stage, place)
+    if output is Output.JSON:
+        print(json.dumps(explained.as_json(), indent=2))
+    else:
+        print(explained.as_text())
+
+
+def print_plan(plan: Plan, output: Output, *, show_origin: bool = False) -> None:
+    """Prints a plan, as a table or as one JSON document."""
+    if output is Output.JSON:
+        print(json.dumps(_document(plan, show_origin=show_origin), indent=2))
+        return
+    rows = [
+        (address, str(planned.action), _needs(planned), "; ".join(planned.reasons))
+        for address, planned in plan.stages.items()
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    for row in rows:
+        fields = [field.ljust(width) for field, width in zip(row[:3], widths, strict=True)]
+        print("  ".join([*fields, row[3]]).rstrip())
+    counts: dict[str, int] = {}
+    for planned in plan.stages.values():
+        counts[planned.action] = counts.get(planned.action, 0) + 1
+    print(f"{plan.dag.name}: " + ", ".join(f"{n} to {action}" for action, n in counts.items()))
+    if show_origin:
+        _print_origins(plan)
+
+
+def _needs(planned: PlannedStage) -> str:
+    resources = planned.stage.resources
+    launch = planned.stage.spec.launch.value
+    if launch == "gang":
+        gpus = f" x {resources.gpus_per_node} GPU" if resources.gpus_per_node else ""
+        return f"{resources.max_nodes} x {resources.ranks_per_node} ranks{gpus}"
+    if launch == "workers":
+        return f"{resources.workers} workers"
+    return launch
+
+
+def _print_origins(plan: Plan) -> None:
+    lines = [
+        (path, f"{origin.layer}{f' {origin.file}:{origin.line}' if origin.line else ''}")
+        for planned in plan.stages.values()
+        for path, origin in planned.stage.origins.items()
+    ]
+    width = max((len(path) for path, _ in lines), default=0)
+    print()
+    for path, origin in lines:
+        print(f"{path.ljust(width)}  {origin}")
+
+
+def _document(plan: Plan, *, show_origin: bool) -> dict[str, Any]:
+    stages: dict[str, dict[str, Any]] = {}
+    for address, planned in plan.stages.items():
+        stages[address] = {
+            "kind": planned.stage.kind,
+            "launch": planned.stage.spec.launch.value,
+            "action": planned.action.value,
+            "reasons": list(planned.reasons),
+            "plan_key": planned.plan_key,
+            "artifacts": dict(planned.artifacts),
+            "needs": _needs(planned),
+        }
+        if show_origin:
+            stages[address]["origins"] = {
+                path: vars(origin) for path, origin in planned.stage.origins.items()
+            }
+    return {"dag": plan.dag.name, "stages": stages}

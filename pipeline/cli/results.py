@@ -1,0 +1,74 @@
+"""What a finished run has to show: its last tables and scores, and where everything is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pipeline.cache import Artifacts
+from pipeline.cli.numbers import duration
+from pipeline.cli.session import workdir
+from pipeline.errors import InputError
+from pipeline.runner.state import StageStatus
+from pipeline.spec.ports import PortKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.runner.state import RunState
+    from pipeline.storage import Store
+
+_MAX_TABLE_ROWS = 60
+
+
+def print_results(state: RunState, store: Store) -> None:
+    """Prints the tables of the run, the scores of stages nobody reads, counts and places."""
+    artifacts = Artifacts(store, cache_folder=workdir() / "cache")
+    read = {source for stage in state.stages.values() for source in stage.upstream}
+    for stage in state.stages.values():
+        for port, digest in stage.artifacts.items():
+            try:
+                kind = artifacts.manifest(digest).kind
+                if kind is PortKind.TABLE:
+                    _print_table(f"{stage.address}.{port}", artifacts.open(digest))
+                elif kind is PortKind.SCORES and stage.address not in read:
+                    _print_scores(f"{stage.address}.{port}", artifacts.open(digest))
+            except InputError as error:
+                print(f"{stage.address}.{port}: {error}")
+    counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
+    print(f"\nrun {state.run}: {state.status}: {counts} in {duration(_seconds(state))}")
+    if any(stage.status is StageStatus.DONE or stage.artifacts for stage in state.stages.values()):
+        print(f"results: {store.url}   pipeline get {state.run} STAGE.PORT -o DIR")
+    print(f"more:    pipeline status {state.run}   pipeline logs {state.run} STAGE")
+
+
+def _seconds(state: RunState) -> float:
+    return (state.ended or state.updated) - state.started
+
+
+def _print_table(title: str, folder: Path) -> None:
+    path = folder / "table.json"
+    if not path.is_file():
+        return
+    table = json.loads(path.read_bytes())
+    rows = [[_cell(value) for value in row] for row in table["rows"][:_MAX_TABLE_ROWS]]
+    columns = [str(column) for column in table["columns"]]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    print(f"\n{title}")
+    for line in (columns, *rows):
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    if len(table["rows"]) > _MAX_TABLE_ROWS:
+        print(f"  ... {len(table['rows']) - _MAX_TABLE_ROWS} more rows in {path}")
+
+
+def _print_scores(title: str, folder: Path) -> None:
+    path = folder / "scores.json"
+    if path.is_file():
+        scores = json.loads(path.read_bytes())
+        print(
+            f"\n{title}: " + ", ".join(f"{name} {_cell(value)}" for name, value in scores.items())
+        )
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

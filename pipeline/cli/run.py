@@ -1,0 +1,203 @@
+"""`pipeline run`, `resume` and `retry`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.options import (
+    AcceptCode,
+    DagFile,
+    Force,
+    From,
+    Only,
+    Output,
+    OutputFormat,
+    ProfileName,
+    RunId,
+    SetValues,
+    StoreUrl,
+    Targets,
+    Until,
+    ValuesFiles,
+)
+
+if TYPE_CHECKING:
+    from pipeline.executors.base import Executor
+    from pipeline.planner.selection import Selection
+    from pipeline.runner.outcome import RunOutcome
+    from pipeline.runner.record import Request
+    from pipeline.spec.dag import Dag
+    from pipeline.storage import Store
+
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Stages side by side at most.")
+]
+KeepGoing = Annotated[
+    bool,
+    typer.Option("--keep-going", "-k", help="After a failure, go on with what does not need it."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a work tree with uncommitted changes.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Plan only.")]
+StageArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[STAGE]", help="The stage to try again; default all failed."),
+]
+
+
+def run(
+    dag: DagFile,
+    stages: Targets = None,
+    profile: ProfileName = None,
+    values: ValuesFiles = None,
+    set_: SetValues = None,
+    store: StoreUrl = None,
+    only: Only = None,
+    from_: From = None,
+    until: Until = None,
+    force: Force = None,
+    accept_code: AcceptCode = None,
+    jobs: Jobs = None,
+    keep_going: KeepGoing = False,
+    strict: Strict = False,
+    dry_run: DryRun = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Plans a DAG, and runs what is not there yet."""
+    from pipeline.cli.loading import read_request
+    from pipeline.planner.selection import Selection
+
+    selection = Selection(
+        targets=tuple(stages or ()),
+        only=tuple(only or ()),
+        from_=tuple(from_ or ()),
+        until=tuple(until or ()),
+        force=tuple(force or ()),
+        accept_code=tuple(accept_code or ()),
+    )
+    request = read_request(
+        dag,
+        profile=profile,
+        values=values,
+        sets=set_,
+        selection=selection,
+        jobs=jobs,
+        keep_going=keep_going,
+    )
+    _start(request, selection, store, strict=strict, dry_run=dry_run, output=output)
+
+
+def resume(
+    run_id: RunId = None, store: StoreUrl = None, output: OutputFormat = Output.TEXT
+) -> None:
+    """Goes on with a run that was stopped or failed, with the file and settings it began with."""
+    _again(run_id, store, (), output)
+
+
+def retry(
+    run_id: RunId = None,
+    stage: StageArgument = None,
+    store: StoreUrl = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Tries the failed stages of a run again, or only STAGE, with a fresh count of attempts."""
+    _again(run_id, store, (stage,) if stage else (), output)
+
+
+def _start(
+    request: Request,
+    selection: Selection,
+    url: str | None,
+    *,
+    strict: bool,
+    dry_run: bool,
+    output: Output,
+) -> None:
+    from pipeline.cli.display import choose_display
+    from pipeline.cli.loading import load_request
+    from pipeline.cli.plan import print_plan
+    from pipeline.cli.session import open_store, workdir
+    from pipeline.planner.make_plan import make_plan
+    from pipeline.runner.cancel import cancel_on_signals
+    from pipeline.runner.outcome import RunOptions
+    from pipeline.runner.record import make_record
+    from pipeline.runner.run import run as run_plan
+
+    loaded = load_request(request)
+    place = open_store(url, loaded)
+    plan = make_plan(loaded, place, selection, workdir=workdir())
+    if dry_run:
+        print_plan(plan, output)
+        return
+    place.check_writable()
+    record = make_record(loaded, place, request, environ=os.environ, strict=strict)
+    options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
+    with choose_display(output) as display, cancel_on_signals() as cancellation:
+        outcome = run_plan(
+            plan,
+            place,
+            _executor(loaded),
+            options,
+            record=record,
+            listener=display,
+            cancellation=cancellation,
+        )
+    _finish(outcome, place, output)
+
+
+def _again(run_id: str | None, url: str | None, targets: tuple[str, ...], output: Output) -> None:
+    from pipeline.cli.display import choose_display
+    from pipeline.cli.loading import load_request
+    from pipeline.cli.session import find_run, open_store, workdir
+    from pipeline.planner.make_plan import make_plan
+    from pipeline.planner.selection import Selection
+    from pipeline.runner.cancel import cancel_on_signals
+    from pipeline.runner.journal import load_run
+    from pipeline.runner.outcome import RunOptions
+    from pipeline.runner.record import read_record
+    from pipeline.runner.run import resume as resume_plan
+
+    place = open_store(url)
+    found = find_run(place, run_id)
+    request = read_record(place, found).request
+    loaded = load_request(request)
+    selection = Selection.from_record(request.selection)
+    if targets:
+        selection = Selection(targets=targets, accept_code=selection.accept_code)
+    done = [a for a, one in load_run(place, found).stages.items() if one.succeeded]
+    plan = make_plan(loaded, place, selection.after(done), workdir=workdir())
+    options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
+    with choose_display(output) as display, cancel_on_signals() as cancellation:
+        outcome = resume_plan(
+            plan,
+            place,
+            _executor(loaded),
+            options,
+            run_id=found,
+            listener=display,
+            cancellation=cancellation,
+        )
+    _finish(outcome, place, output)
+
+
+def _executor(dag: Dag) -> Executor:
+    from pipeline.errors import UserError
+    from pipeline.executors.local.executor import LocalExecutor
+
+    if dag.on != "local":
+        msg = f"on: {dag.on}: this version runs on this machine only. Set `on: local`."
+        raise UserError(msg)
+    return LocalExecutor()
+
+
+def _finish(outcome: RunOutcome, store: Store, output: Output) -> None:
+    from pipeline.cli.results import print_results
+
+    if output is Output.TEXT:
+        print_results(outcome.state, store)
+    if outcome.error is not None:
+        raise outcome.error

@@ -1,0 +1,58 @@
+"""Where a command finds its store, its working folder and its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+from pipeline.runner.journal import list_runs, load_run
+from pipeline.storage import Store
+
+if TYPE_CHECKING:
+    from pipeline.runner.state import RunState
+    from pipeline.spec.dag import Dag
+
+WORKDIR = Path(".pipeline")
+"""In the working folder: attempts and logs of local runs, and the default store."""
+
+
+def workdir() -> Path:
+    """The absolute working folder of this machine's runs."""
+    return WORKDIR.absolute()
+
+
+def open_store(url: str | None, dag: Dag | None = None) -> Store:
+    """The store a command line names, else the DAG's, else `.pipeline` here."""
+    return Store(url or (dag.store if dag else None) or workdir())
+
+
+def find_run(store: Store, run: str | None) -> str:
+    """The full id of a run.
+
+    Args:
+        store: where runs are.
+        run: an id, the unique start or end of one, or None for the newest.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    runs = list_runs(store)
+    if run is None:
+        if not runs:
+            msg = f"no run in {store.url}. Start one with `pipeline run DAG.YAML`, or name --store"
+            raise UserError(msg)
+        return runs[-1]
+    found = [one for one in runs if one == run] or [
+        one for one in runs if one.startswith(run) or one.endswith(run)
+    ]
+    if len(found) != 1:
+        what = "is not a run" if not found else f"fits {len(found)} runs: {', '.join(found[-5:])}"
+        msg = f"{run!r} {what} in {store.url}; `pipeline list` shows those there are"
+        raise UserError(msg)
+    return found[0]
+
+
+def find_state(store: Store, run: str | None) -> RunState:
+    """The state of a run named as in `find_run`."""
+    return load_run(store, find_run(store, run))

@@ -1,0 +1,189 @@
+"""`pipeline status`, `list` and `describe`: how runs and stages stand."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.options import Output, OutputFormat, RunId, StoreUrl
+
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Redraw until the run has ended.")]
+StageOption = Annotated[
+    str | None, typer.Argument(metavar="[STAGE]", help="A stage's address; default the whole run.")
+]
+_REDRAW_SECONDS = 1.0
+
+
+def status(
+    run_id: RunId = None,
+    store: StoreUrl = None,
+    watch: Watch = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Prints how the stages of a run stand."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from pipeline.cli.display import stage_table
+    from pipeline.cli.session import find_run, open_store
+    from pipeline.runner.journal import load_run
+
+    place = open_store(store)
+    found = find_run(place, run_id)
+    state = load_run(place, found)
+    if output is Output.JSON:
+        print(json.dumps(_document(state), indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(_headline(place, state))
+    table = stage_table(list(state.stages.values()))
+    if not watch:
+        console.print(table)
+        return
+    with Live(table, console=console, auto_refresh=False) as live:
+        while state.ended is None and _alive(place, found):
+            time.sleep(_REDRAW_SECONDS)
+            state = load_run(place, found)
+            live.update(stage_table(list(state.stages.values())), refresh=True)
+
+
+def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
+    """Lists the runs of a store, the newest last."""
+    from pipeline.cli.numbers import duration, moment
+    from pipeline.cli.session import open_store
+    from pipeline.runner.journal import list_runs, load_run
+
+    place = open_store(store)
+    states = [load_run(place, run) for run in list_runs(place)]
+    if output is Output.JSON:
+        print(json.dumps([_document(state) for state in states], indent=2))
+        return
+    for state in states:
+        counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
+        took = duration((state.ended or state.updated) - state.started)
+        print(
+            f"{state.run}  {state.dag:20}  {_verdict(place, state):12}"
+            f"{moment(state.started)}  {took:>8}  {counts}"
+        )
+
+
+def describe(
+    run_id: RunId = None,
+    stage: StageOption = None,
+    store: StoreUrl = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Prints everything about a run, or about one stage of it: attempts, causes, artifacts."""
+    from pipeline.cli.session import find_run, open_store
+    from pipeline.errors import UserError
+    from pipeline.runner.journal import load_run
+    from pipeline.runner.record import read_record
+
+    place = open_store(store)
+    found = find_run(place, run_id)
+    state = load_run(place, found)
+    if stage is not None and stage not in state.stages:
+        msg = f"run {found} has no stage {stage!r}; it has {', '.join(state.stages)}"
+        raise UserError(msg)
+    chosen = [state.stages[stage]] if stage else list(state.stages.values())
+    record = read_record(place, found)
+    if output is Output.JSON:
+        document = {**_document(state), "record": record.model_dump(mode="json")}
+        document["stages"] = {one.address: _stage(one) for one in chosen}
+        print(json.dumps(document, indent=2))
+        return
+    if stage is None:
+        _print_run(place, state, record)
+    for one in chosen:
+        _print_stage(one)
+
+
+def _alive(store: Any, run: str) -> bool:
+    from pipeline.runner.run import is_running
+
+    return is_running(store, run)
+
+
+def _verdict(store: Any, state: Any) -> str:
+    """The status; a run without an end and without a living runner was killed."""
+    if state.ended is None and not _alive(store, state.run):
+        return "killed"
+    return str(state.status)
+
+
+def _headline(store: Any, state: Any) -> str:
+    verdict = _verdict(store, state)
+    hint = f"  (pipeline resume {state.run} goes on)" if verdict in _RESUMABLE else ""
+    return f"run {state.run}  {state.dag}  {verdict}{hint}"
+
+
+_RESUMABLE = ("killed", "failed", "cancelled", "interrupted")
+
+
+def _document(state: Any) -> dict[str, Any]:
+    return {
+        "run": state.run,
+        "dag": state.dag,
+        "status": str(state.status),
+        "started": state.started,
+        "ended": state.ended,
+        "stages": {address: _stage(stage) for address, stage in state.stages.items()},
+    }
+
+
+def _stage(stage: Any) -> dict[str, Any]:
+    fields = asdict(stage)
+    fields["failure"] = stage.failure.model_dump(mode="json") if stage.failure else None
+    return fields
+
+
+def _print_run(store: Any, state: Any, record: Any) -> None:
+    from pipeline.cli.numbers import moment
+
+    print(_headline(store, state))
+    print(f"  file      {record.request.file}")
+    for name, value in (
+        ("profile", record.request.profile),
+        ("set", ", ".join(record.request.sets)),
+        ("store", record.store),
+        ("started", moment(record.started)),
+        ("runner", f"{state.host} pid {state.pid}, session {state.session}"),
+    ):
+        if value:
+            print(f"  {name:10}{value}")
+    for checkout in record.code:
+        print(f"  code      {checkout}")
+
+
+def _print_stage(stage: Any) -> None:
+    from pipeline.cli.numbers import duration, moment
+
+    print(f"\n{stage.address}  {stage.status}  ({stage.kind}, {stage.launch})")
+    print(f"  plan key  {stage.plan_key}")
+    for reason in stage.reasons:
+        print(f"  reason    {reason}")
+    if stage.note:
+        print(f"  note      {stage.note}")
+    for attempt in stage.attempts:
+        took = duration(attempt.ended - attempt.started) if attempt.ended else "not ended"
+        how = (
+            ""
+            if attempt.exit_code is None
+            else f", exit {attempt.exit_code} ({attempt.exit_class})"
+        )
+        step = "" if attempt.step is None else f", saved step {attempt.step}"
+        print(f"  attempt {attempt.number}: {moment(attempt.started)}, {took}{how}{step}")
+        if attempt.cause:
+            rank = "" if attempt.rank is None else f"rank {attempt.rank}: "
+            print(f"    {rank}{attempt.cause}")
+        print(f"    folder {attempt.folder}")
+    if stage.failure is not None:
+        print(f"  failed    {stage.failure.exit_name}: {stage.failure.cause}")
+        print(f"  log       {stage.failure.log}")
+        print(f"  next      {stage.failure.advice}")
+    for port, digest in stage.artifacts.items():
+        print(f"  {port:10}{digest}")
