@@ -91,12 +91,11 @@ def clean_cache(
     from pipeline.cache.gc import Policy, plan_removals, remove
     from pipeline.cli.numbers import size
     from pipeline.cli.session import open_store
-    from pipeline.spec.resources import parse_size
 
     place = open_store(store)
     policy = Policy(
         max_age_seconds=None if older_than is None else older_than * 86400,
-        max_bytes=None if max_size is None else parse_size(max_size),
+        max_bytes=None if max_size is None else _num_bytes(max_size),
         keep_latest=not all_,
     )
     now = time.time()
@@ -107,3 +106,12 @@ def clean_cache(
         count, total = count + 1, total + one.num_bytes
         print(f"{one.kind:10}{size(one.num_bytes):>10}  {one.key}: {one.reason}")
     print(f"{count} {'would go' if dry_run else 'removed'}, {size(total)}")
+
+
+def _num_bytes(text: str) -> int:
+    from pipeline.runner.schedule import num_bytes
+
+    try:
+        return num_bytes(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--max-size") from exc

@@ -80,19 +80,12 @@ def _decoder(folder: Path) -> Callable[[Any], str]:
 
 
 def _shards(folder: Path, count: int, decode: Callable[[Any], str]) -> Iterator[str]:
-    from pipeline.shards import TokenShards
-    from pipeline.shards.index import read_indexes
+    from pipeline.shards.peek import peek as first_samples
 
-    splits = sorted({shard.split for index in read_indexes(folder) for shard in index.shards})
-    for split in splits:
-        shards = TokenShards(folder, split)
-        yield f"{split}: {shards.num_documents} documents, {shards.num_tokens} tokens"
-        for number in range(min(count, shards.num_documents)):
-            ids = shards.document(number)
-            label = ""
-            if shards.class_names:
-                label = f" [{shards.class_names[int(shards.labels[number])]}]"
-            yield f"  {number}{label} ({len(ids)} tokens) {_short(decode(ids.tolist()))}"
+    for sample in first_samples(folder, count):
+        label = f" [{sample.label}]" if sample.label is not None else ""
+        text = _short(decode(list(sample.ids)))
+        yield f"  {sample.split} {sample.number}{label} ({sample.num_tokens} tokens) {text}"
 
 
 def _json_file(name: str) -> Callable[[Path, int, Any], Iterator[str]]:
