@@ -24,7 +24,7 @@ class PlannedStage:
 
     Attributes:
         key_parts: flat name -> value, e.g. "with.model.seq_len": 512; the plan key is the digest
-            of its canonical JSON. Inputs stand in it as "input.<port>[.<n>]": plan key of the
+            of its canonical JSON. Inputs stand in it as `input.shards` or `input.scores[0]`: plan key of the
             stage they come from plus "/port".
         plan_key: hex; names results, state, staging and lease.
         code_digest: digest of the "code.*" parts alone.
