@@ -4,20 +4,23 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data_prep.config import DocumentsConfig
-from data_prep.documents import Document
-from data_prep.plain import read_blank_line_separated, read_file
+from data_prep.documents import CHUNK_CHARACTERS, Document
+from data_prep.plain import read_blank_line_separated, read_file, read_small_file
 from data_prep.records import Columns, read_jsonl, read_separated
 from data_prep.stdlib import docstrings, stdlib_files
-from data_prep.streams import Span, is_compressed, plain_suffix
+from data_prep.streams import COMPRESSED_SUFFIXES, Span, is_compressed
 from pipeline.errors import DataError
 from pipeline.storage.sources import SourceFile, open_source, source_files
 
 logger = logging.getLogger(__name__)
 
-_FORMATS = {".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_RECORD_FORMATS = ("jsonl", "csv", "tsv")
+_RECORD_SUFFIXES = tuple(
+    f".{kind}{compressed}" for kind in _RECORD_FORMATS for compressed in ("", *COMPRESSED_SUFFIXES)
+)
 _SCAN_BYTES = 1 << 20
 _LINE_END = re.compile(rb"\n")
 _BLANK_LINE = re.compile(rb"\n\s*\n")
@@ -109,23 +112,25 @@ def read_spans(
 
 def folder_label(file: SourceFile) -> str:
     """The name of the folder a file lies in; for stdlib files `docstrings` gives the label."""
-    return PurePosixPath(file.path).parent.name
+    return file.path.split("/")[-2]
 
 
 def file_format(config: DocumentsConfig, file: SourceFile) -> str:
     """How a file is read: text, jsonl, csv, tsv or stdlib."""
     if config.format != "auto":
         return config.format
-    return _FORMATS.get(plain_suffix(file.name), "text")
+    if not file.name.endswith(_RECORD_SUFFIXES):
+        return "text"
+    return next(kind for kind in _RECORD_FORMATS if f".{kind}" in file.name[-len(".jsonl.zst") :])
 
 
-def _read(config: DocumentsConfig, span: Span, labelling: Labelling) -> Iterator[Document]:
+def _read(config: DocumentsConfig, span: Span, labelling: Labelling) -> Iterable[Document]:
     label = folder_label(span.file) if labelling.from_folder else None
     kind = file_format(config, span.file)
     columns = Columns(config.text_column, labelling.column)
     match kind:
         case "stdlib":
-            return iter(docstrings(span.file))
+            return docstrings(span.file)
         case "jsonl":
             documents = read_jsonl(span, columns)
         case "csv" | "tsv":
@@ -135,6 +140,10 @@ def _read(config: DocumentsConfig, span: Span, labelling: Labelling) -> Iterator
             raise DataError(msg)
         case _ if config.document == "blank_line":
             documents = read_blank_line_separated(span, label)
+        case _ if span.file.size < CHUNK_CHARACTERS and not (
+            span.file.is_remote or is_compressed(span.file.name)
+        ):
+            return (read_small_file(span.file, label),)
         case _:
             documents = read_file(span, label)
     if label is not None and kind != "text":

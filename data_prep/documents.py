@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CHUNK_CHARACTERS = 1 << 20
 """A longer document is handed on in pieces; also the most a batch of documents holds."""
@@ -13,8 +13,7 @@ MAX_RECORD_BYTES = 1 << 24
 _SPACE = re.compile(r"\s")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):  # a frozen dataclass takes three times as long to make
     """A document or a piece of one.
 
     Attributes:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data_prep.normalise import Normaliser
 from data_prep.pieces import MODEL_FILE, read_description
 from pipeline.errors import InputError
+from pipeline.shards.writer import joined_ends
 
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 _ENDS = (".", "!", "?", "\N{HORIZONTAL ELLIPSIS}")
@@ -116,24 +117,31 @@ class _DigitComma:
 
 
 class _SentenceTable:
-    """What each piece means for the end of a sentence."""
+    """What each piece means for the end of a sentence, as bits."""
+
+    _ENDS = 1  # . ! ?
+    _ENDS_ALONE = 2  # full stops after which no space stands
+    _CLOSES = 4  # quotes and brackets that belong to what they close
+    _BEGINS = 8  # a word that is no small letter's
 
     def __init__(self, pieces: list[str], *, cased: bool) -> None:
-        words = [piece.removeprefix(_SPACE) for piece in pieces]
-        self._is_end = np.array([word.endswith(_ENDS) for word in words])
-        self._is_end_alone = np.array([word.endswith(_ENDS_ALONE) for word in words])
-        self._is_closer = np.array(
-            [bool(word) and _CLOSERS.issuperset(word) and word == p
-             for word, p in zip(words, pieces, strict=True)]
-        )  # fmt: skip
-        self._may_begin = np.array(
-            [piece.startswith(_SPACE) and not (cased and piece[1:2].islower()) for piece in pieces]
-        )
+        self._bits = np.zeros(len(pieces), np.uint8)
+        for i, piece in enumerate(pieces):
+            word = piece.removeprefix(_SPACE)
+            closes = word == piece and bool(word) and _CLOSERS.issuperset(word)
+            begins = word != piece and not (cased and word[:1].islower())
+            self._bits[i] = (
+                self._ENDS * word.endswith(_ENDS)
+                | self._ENDS_ALONE * word.endswith(_ENDS_ALONE)
+                | self._CLOSES * closes
+                | self._BEGINS * begins
+            )
 
     def ends(self, ids: Ids) -> Ends:
-        ended = self._is_end[ids]
+        # A last piece that says nothing: what stands behind the end of `ids`.
+        bits = np.append(self._bits[ids], np.uint8(0))
+        after = np.flatnonzero(bits & self._ENDS) + 1
         for _ in range(2):  # He said "no (really!)." closes twice at most
-            ended[1:] |= ended[:-1] & self._is_closer[ids[1:]]
-        here = ended[:-1] & self._may_begin[ids[1:]] | self._is_end_alone[ids[:-1]]
-        ends: Ends = np.flatnonzero(here) + 1
-        return ends
+            after += (bits[after] & self._CLOSES) > 0
+        alone = np.flatnonzero(bits & self._ENDS_ALONE) + 1
+        return joined_ends(after[(bits[after] & self._BEGINS) > 0], alone[alone < len(ids)])

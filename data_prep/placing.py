@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from data_prep.config import TextConfig
 from data_prep.corpus import Unit, read_spans
@@ -15,8 +15,7 @@ from pipeline.errors import DataError
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A normalised document or piece of one, and where it goes.
 
     `label` is the number of its class, 0 without classes; `ends` as in Document.
@@ -28,8 +27,7 @@ class Placed:
     ends: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
+class _Decision(NamedTuple):
     split: str
     label: int
 

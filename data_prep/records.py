@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.documents import MAX_RECORD_BYTES, Document, in_pieces
-from data_prep.plain import read_lines
-from data_prep.streams import Span, decode
+from data_prep.streams import BOM, Span, decode, open_span
 from pipeline.errors import DataError
 
 
@@ -27,7 +26,7 @@ def read_jsonl(span: Span, columns: Columns) -> Iterator[Document]:
         DataError: a line is no JSON object, lacks a field, or is over the limit.
     """
     path = span.file.path
-    for offset, line in _whole_lines(span):
+    for offset, line in _lines(span):
         if line.isspace():
             continue
         place = f"{path}: offset {offset}"
@@ -89,7 +88,7 @@ class _Place:
         self.record_offset = span.start
 
     def lines(self) -> Iterator[str]:
-        for offset, line in _whole_lines(self._span):
+        for offset, line in _lines(self._span):
             self._line += 1
             self._offset = offset + len(line)
             yield decode(line, self._span.file.path, offset)
@@ -99,25 +98,27 @@ class _Place:
         self.record_offset = self._offset
 
 
-def _whole_lines(span: Span) -> Iterator[tuple[int, bytes]]:
-    begun = size = 0
-    parts: list[bytes] = []
-    for offset, part in read_lines(span):
-        if not parts:
-            begun, size = offset, 0
-        parts.append(part)
-        size += len(part)
-        if size > MAX_RECORD_BYTES:
-            msg = (
-                f"{span.file.path}: offset {begun}: a line over {MAX_RECORD_BYTES >> 20} MiB, "
-                "hardly a record. Is the format right?"
-            )
-            raise DataError(msg)
-        if part.endswith(b"\n"):
-            yield begun, b"".join(parts)
-            parts = []
-    if parts:
-        yield begun, b"".join(parts)
+def _lines(span: Span) -> Iterator[tuple[int, bytes]]:
+    """(offset, line with its end) of a span.
+
+    Raises:
+        DataError: a line is over the limit.
+    """
+    offset = span.start
+    with open_span(span) as stream:
+        while span.stop is None or offset < span.stop:
+            line = stream.readline(MAX_RECORD_BYTES + 1)
+            if not line:
+                return
+            if len(line) > MAX_RECORD_BYTES:
+                msg = (
+                    f"{span.file.path}: offset {offset}: a line over {MAX_RECORD_BYTES >> 20} MiB, "
+                    "hardly a record. Is the format right?"
+                )
+                raise DataError(msg)
+            skipped = len(BOM) if offset == 0 and line.startswith(BOM) else 0
+            yield offset + skipped, line[skipped:]
+            offset += len(line)
 
 
 def _document(record: Mapping[str, Any], columns: Columns, place: str) -> Iterator[Document]:

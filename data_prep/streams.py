@@ -7,9 +7,8 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 import zstandard
 from typing_extensions import Buffer, override
@@ -19,11 +18,13 @@ from pipeline.storage.sources import SourceFile, open_source
 
 _DAMAGE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, zstandard.ZstdError)
 _ZSTD_BLOCK = 1 << 12  # of hostile data a block can hold 128 MB, so not more
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+BOM = b"\xef\xbb\xbf"
+"""A UTF-8 byte order mark: some programs begin a file with it; it is no part of the text."""
+
+COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Bytes `start` to `stop` of a file; `stop` None is its end. Cut between documents only."""
 
     file: SourceFile
@@ -33,13 +34,7 @@ class Span:
 
 def is_compressed(name: str) -> bool:
     """Whether a file's name says that it is compressed."""
-    return name.endswith(_COMPRESSED)
-
-
-def plain_suffix(name: str) -> str:
-    """Suffix below any compression: ".jsonl" for "a/b.jsonl.gz", "" for "README"."""
-    path = PurePosixPath(name)
-    return (path.with_suffix("") if is_compressed(name) else path).suffix
+    return name.endswith(COMPRESSED_SUFFIXES)
 
 
 @contextmanager

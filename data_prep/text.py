@@ -15,7 +15,7 @@ from data_prep.encode import Ends, Ids, TextEncoder
 from data_prep.labels import class_names
 from data_prep.placing import Placing
 from pipeline.errors import DataError, Preempted
-from pipeline.shards.writer import TokenShardWriter
+from pipeline.shards.writer import TokenShardWriter, joined_ends
 from pipeline.spec.context import StageContext
 
 
@@ -134,8 +134,7 @@ def _add(
         chosen = splits == split
         part = ids if chosen.all() else ids[np.repeat(chosen, lengths)]
         document_ends = np.cumsum(lengths[chosen])[ends_document[chosen]]
-        sentence_ends = np.union1d(encoder.sentence_ends(part), document_ends)
-        sentence_ends = sentence_ends[sentence_ends > 0]
+        sentence_ends = joined_ends(encoder.sentence_ends(part), document_ends)
         labels = None
         if labelled:
             labels = np.array(batch.labels, np.int32)[chosen & ends_document]

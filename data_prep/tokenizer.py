@@ -62,8 +62,9 @@ def run(ctx: StageContext[TokenizerConfig]) -> None:
         num_sentences=len(sample),
     )
     folder = ctx.outputs["tokenizer"]
-    replace_file(folder / MODEL_FILE, model)
-    replace_file(folder / DESCRIPTION_FILE, description.model_dump_json(indent=1).encode())
+    replace_file(folder / MODEL_FILE, model, durable=False)
+    text = description.model_dump_json(indent=1)
+    replace_file(folder / DESCRIPTION_FILE, text.encode(), durable=False)
 
 
 def train(sentences: Iterable[str], config: TokenizerConfig) -> bytes:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -54,12 +53,11 @@ class ShardFile:
         self._samples.append(Sample(key=key, members=members))
 
     def close(self) -> Shard:
-        """Finishes the file, makes it durable and gives it its name."""
+        """Finishes the file and gives it its name."""
         self._write(bytes(2 * tarfile.BLOCKSIZE))  # what ends a tar
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        place(self._partial, self._path)
+        # Durable is what the commit makes of the whole artifact; a name must not lie before that.
+        place(self._partial, self._path, durable=False)
         return Shard(
             file=self._path.name,
             split=self._split,

@@ -30,6 +30,17 @@ class _Split:
     num_members: int = 0
 
 
+def joined_ends(*ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ends in any of some rising arrays, rising, each once, without an end at 0."""
+    last = max((int(array[-1]) for array in ends if len(array)), default=0)
+    # Marks in a row of tokens: a tenth of the time that sorting them takes.
+    is_end = np.zeros(last + 1, bool)
+    for array in ends:
+        is_end[array] = True
+    is_end[0] = False
+    return np.flatnonzero(is_end)
+
+
 class TokenShardWriter:
     """Writes what one unit of work yields, and its index last.
 
@@ -139,7 +150,9 @@ class TokenShardWriter:
             class_names=self._class_names or [],
             shards=shards,
         )
-        replace_file(self._folder / index_file(self._unit), index.model_dump_json().encode())
+        replace_file(
+            self._folder / index_file(self._unit), index.model_dump_json().encode(), durable=False
+        )
         return index
 
     def discard(self) -> None:
@@ -178,8 +191,7 @@ class TokenShardWriter:
         """
         ids = np.concatenate(split.ids)
         document_ends = np.concatenate(split.document_ends)
-        sentence_ends = np.union1d(np.concatenate(split.sentence_ends), document_ends)
-        sentence_ends = sentence_ends[sentence_ends > 0]
+        sentence_ends = joined_ends(np.concatenate(split.sentence_ends), document_ends)
         num_documents = int(np.searchsorted(document_ends, num_tokens, side="right"))
         num_sentences = int(np.searchsorted(sentence_ends, num_tokens, side="right"))
         arrays: dict[str, NDArray[np.generic]] = {
