@@ -1,0 +1,87 @@
+"""Processes that are killed at every point, and processes that fight for the same thing."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipeline.cache import Artifacts
+from pipeline.storage import Store
+from tests.attempts import PLAN_KEY, content, make_artifact
+
+HERE = Path(__file__).parent
+ENVIRONMENT = {"PYTHONPATH": str(HERE.parents[2])}
+RACE_SECONDS = 4.0
+NUM_RACERS = 3
+
+
+def program(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | ENVIRONMENT,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Its output; fails with its errors."""
+    out, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    return out
+
+
+def test_attempt_killed_before_any_change_leaves_nothing_or_everything(tmp_path: Path) -> None:
+    points = int(finish(program(str(HERE / "crash_driver.py"), str(tmp_path))))
+    # Acquire, stage, two parts, two ports, two results, discard, release: far more than these.
+    assert points > 60
+
+
+def test_lease_has_one_holder_however_holders_die(local_store: Store, tmp_path: Path) -> None:
+    draw = random.Random(17)
+    command = (str(HERE / "lease_racer.py"), local_store.url, PLAN_KEY, str(tmp_path))
+    running = [program(*command) for _ in range(NUM_RACERS)]
+    ended: list[str] = []
+    end = time.monotonic() + RACE_SECONDS
+    try:
+        while time.monotonic() < end:
+            time.sleep(draw.uniform(0.1, 0.4))
+            victim = running.pop(draw.randrange(NUM_RACERS))
+            victim.kill()
+            ended.append(victim.communicate()[0])
+            running.append(program(*command))
+    finally:
+        for process in running:
+            process.kill()
+            ended.append(process.communicate()[0])
+    lines = "".join(ended).split()
+    assert "both" not in lines
+    assert lines.count("turn") > 100
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from pipeline.cache import Artifacts
+from pipeline.storage import Store
+folder = Path(sys.argv[2])
+artifacts = Artifacts(Store(sys.argv[1]), cache_folder=folder, memo_folder=folder / "memo")
+print(artifacts.open(sys.argv[3]))
+"""
+
+
+def test_artifact_opened_by_several_processes_is_downloaded_once_and_whole(
+    s3_bucket: str, tmp_path: Path
+) -> None:
+    store = Store(f"{s3_bucket}/several")
+    files = {f"deep/{number}.bin": bytes([number]) * 20_000 for number in range(20)}
+    digest = make_artifact(Artifacts(store, cache_folder=tmp_path / "first"), [files])["out"]
+    folder = tmp_path / "second"
+    arguments = ("-c", OPEN, store.url, str(folder), digest)
+    opened = {finish(process).strip() for process in [program(*arguments) for _ in range(3)]}
+    assert opened == {str(folder / "artifacts" / digest)}
+    assert content(folder / "artifacts" / digest) == files
+    assert list((folder / "tmp").iterdir()) == []
