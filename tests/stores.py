@@ -2,12 +2,14 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from pipeline.storage import Store
+from pipeline.storage.backend import Backend
 
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -54,3 +56,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return Store(f"memory://{uuid.uuid4().hex}/store")
     bucket: str = request.getfixturevalue("s3_bucket")
     return Store(f"{bucket}/{uuid.uuid4().hex}")
+
+
+def before_each_operation(store: Store, action: Callable[[str], None]) -> Store:
+    """The same store, which calls `action` with the name of every operation before it happens."""
+    announcing = Store(store.url)
+    announcing._backend = cast("Backend", _Announcing(store._backend, action))
+    return announcing
+
+
+class _Announcing:
+    def __init__(self, backend: Backend, action: Callable[[str], None]) -> None:
+        self._backend = backend
+        self._action = action
+
+    def __getattr__(self, name: str) -> Any:
+        inner = getattr(self._backend, name)
+        if not callable(inner) or name == "local_path":
+            return inner
+
+        def operation(*arguments: Any, **options: Any) -> Any:
+            self._action(name)
+            return inner(*arguments, **options)
+
+        return operation

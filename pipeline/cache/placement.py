@@ -11,8 +11,6 @@ from pipeline.storage import Store
 from pipeline.storage.failures import store_failure
 from pipeline.storage.files import place, sync_folders
 
-_MAX_TRIES = 5
-
 
 @dataclass(frozen=True)
 class Source:
@@ -86,7 +84,7 @@ def place_artifact(
         if len(sources) > 1:
             _join_locally(store, sources, joined)
         store.write(f"{base}/manifest.json", manifest.to_bytes())
-        _move_locally(store, digest, base)
+        _move_locally(store, manifest, base)
 
 
 def _copy_remotely(store: Store, manifest: Manifest, sources: Sequence[Source]) -> None:
@@ -118,19 +116,38 @@ def _join_locally(store: Store, sources: Sequence[Source], joined: str) -> None:
         raise store_failure(store.url, f"join {joined}", exc) from exc
 
 
-def _move_locally(store: Store, digest: str, base: str) -> None:
-    for _ in range(_MAX_TRIES):
-        try:
-            if store.move_tree(base, f"artifacts/{digest}"):
-                return
-        except KeyError:
-            msg = f"store {store.url}: staged folder {base} is gone. Run the stage again."
-            raise StoreError(msg) from None
-        if absence(store, digest) is None:
-            return  # another process was first with the same content
-        store.remove_tree(f"artifacts/{digest}")  # damaged, or an eviction that was killed
-    msg = f"store {store.url}: artifact {digest} cannot be replaced: others change it meanwhile."
-    raise StoreError(msg)
+def _move_locally(store: Store, manifest: Manifest, base: str) -> None:
+    digest = manifest.digest
+    try:
+        if store.move_tree(base, f"artifacts/{digest}"):
+            return
+    except KeyError:
+        msg = f"store {store.url}: staged folder {base} is gone. Run the stage again."
+        raise StoreError(msg) from None
+    if absence(store, digest) is None:
+        return  # another process was first with the same content
+    _mend_locally(store, manifest, base)
+    if problem := absence(store, digest):
+        msg = f"store {store.url}: artifact {digest} cannot be mended: {problem}. Run again."
+        raise StoreError(msg)
+
+
+def _mend_locally(store: Store, manifest: Manifest, base: str) -> None:
+    """Puts each file in the place of what is damaged or missing, the manifest last.
+
+    Taking the damaged folder away first would be wrong: by the time it goes, another process with
+    the same content may have mended it and told its runner so.
+    """
+    target = _local(store, files_key(manifest.digest))
+    try:
+        for name in manifest.files:
+            path = _local(store, f"{base}/files/{name}")
+            if path.exists():
+                place(path, target / name, durable=False)
+        sync_folders(target)
+    except OSError as exc:
+        raise store_failure(store.url, f"mend artifact {manifest.digest}", exc) from exc
+    store.write(manifest_key(manifest.digest), manifest.to_bytes())
 
 
 def _local(store: Store, key: str) -> Path:
