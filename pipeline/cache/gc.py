@@ -86,11 +86,7 @@ def plan_removals(store: Store, policy: Policy, *, now: float) -> list[Removal]:
     gone = {id(stored) for stored, _ in doomed}
     left = [stored for stored in results if id(stored) not in gone]
     removals.extend(_artifacts(store, left, now))
-    for plan_key, attempt in attempts:
-        if plan_key not in held:
-            size = sum(f.size for f in store.walk(f"staging/{plan_key}/{attempt}").values())
-            key = f"staging/{plan_key}/{attempt}"
-            removals.append(Removal(Kind.STAGING, key, size, "its attempt is over"))
+    removals.extend(_staging(store, attempts, held))
     finished = {stored.result.plan_key for stored in left if stored.problem is None}
     for plan_key, info in states.items():
         old = policy.max_age_seconds is not None and now - info.modified > policy.max_age_seconds
@@ -148,6 +144,18 @@ def _artifacts(store: Store, left: Sequence[StoredResult], now: float) -> Iterat
     for digest, info in sorted(by_folder(store.walk("artifacts")).items()):
         if digest not in used and now - info.modified > GRACE_SECONDS:
             yield Removal(Kind.ARTIFACT, f"artifacts/{digest}", info.size, "no result refers to it")
+
+
+def _staging(
+    store: Store, attempts: Sequence[tuple[str, str]], held: dict[str, Lease]
+) -> Iterator[Removal]:
+    for plan_key, attempt in attempts:
+        key = f"staging/{plan_key}/{attempt}"
+        files = store.walk(key)
+        # Some object stores keep the names of folders that have no files any more.
+        if plan_key not in held and (files or store.local_path() is not None):
+            size = sum(info.size for info in files.values())
+            yield Removal(Kind.STAGING, key, size, "its attempt is over")
 
 
 def _leftovers(store: Store, held: dict[str, Lease], now: float) -> Iterator[Removal]:

@@ -127,7 +127,8 @@ def _stored(
         result=result,
         keys=tuple(sorted(key for key, _, _ in entries)),
         artifact_bytes={digest: size for digest, size in known if isinstance(size, int)},
-        used=max(used for _, used, _ in entries),
+        # S3 gives whole seconds; the writer's clock tells apart what it wrote in one of them.
+        used=max(result.created, *(used for _, used, _ in entries)),
         latest_of=latest.get(result.plan_key, ()),
         problem=problem,
     )
