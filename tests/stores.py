@@ -1,5 +1,6 @@
 """Stores to test with: a local folder, fsspec's memory, and a real S3 server on loopback."""
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ def s3_bucket() -> Iterator[str]:
     import s3fs  # noqa: PLC0415
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # noqa: PLC0415
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
