@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from pipeline.cache.leases import LeaseLost, Leases
-from pipeline.cache.local_copy import MAKE_AGAIN, LocalCopies, for_each
+from pipeline.cache.local_copy import LocalCopies, for_each
 from pipeline.cache.manifest import FileEntry, Manifest, Part, take_files
 from pipeline.cache.placement import Source, join_parts, place_artifact
 from pipeline.cache.presence import read_manifest
@@ -15,6 +15,8 @@ from pipeline.spec.ports import Port
 from pipeline.storage import Store
 from pipeline.storage.failures import store_failure
 from pipeline.storage.files import make_folder
+
+_MAKE_AGAIN = "Run the stage that makes it again."
 
 
 class Artifacts:
@@ -160,10 +162,10 @@ class Artifacts:
             try:
                 self._manifests[digest] = read_manifest(self._store, digest)
             except KeyError:
-                msg = f"store {self._store.url}: has no artifact {digest}. {MAKE_AGAIN}"
+                msg = f"store {self._store.url}: has no artifact {digest}. {_MAKE_AGAIN}"
                 raise InputError(msg) from None
             except ValueError as exc:
-                msg = f"store {self._store.url}: artifact {digest}: {exc}. {MAKE_AGAIN}"
+                msg = f"store {self._store.url}: artifact {digest}: {exc}. {_MAKE_AGAIN}"
                 raise InputError(msg) from exc
         return self._manifests[digest]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cache.manifest import Manifest, check_file, check_files
-from pipeline.cache.presence import files_key, read_manifest, size_problem
+from pipeline.cache.presence import files_key, manifest_key, read_manifest, size_problem
 from pipeline.cache.results import Result, Results
 from pipeline.errors import InputError
 from pipeline.storage import FileInfo, Store
@@ -69,15 +69,21 @@ def list_results(store: Store) -> list[StoredResult]:
 def verify_artifacts(store: Store) -> Iterator[Verdict]:
     """Reads every artifact in full, in the order of their digests, one verdict at a time.
 
+    A damaged one is taken out of use, so that the next run makes it again: look-ups trust sizes,
+    and would offer it for ever. Its files stay until they are made anew or evicted.
+
     Raises:
         StoreError: the store failed.
     """
     for digest in store.list("artifacts"):
-        yield verify_artifact(store, digest)
+        verdict = verify_artifact(store, digest)
+        if verdict.problem:
+            _take_out_of_use(store, digest)
+        yield verdict
 
 
 def verify_artifact(store: Store, digest: str) -> Verdict:
-    """Reads one artifact in full.
+    """Reads one artifact in full; changes nothing.
 
     Raises:
         StoreError: the store failed.
@@ -107,6 +113,16 @@ def by_folder(files: Mapping[str, FileInfo]) -> dict[str, FileInfo]:
         old = found.get(top, FileInfo(0, 0.0))
         found[top] = FileInfo(old.size + info.size, max(old.modified, info.modified))
     return found
+
+
+def _take_out_of_use(store: Store, digest: str) -> None:
+    """Renames the manifest, without which an artifact is not visible; a person may undo it."""
+    try:
+        damaged = store.read(manifest_key(digest))
+    except KeyError:
+        return
+    store.write(f"artifacts/{digest}/damaged-manifest.json", damaged)
+    store.remove(manifest_key(digest))
 
 
 def _stored(

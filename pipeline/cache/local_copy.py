@@ -22,7 +22,7 @@ from pipeline.storage.files import make_folder, replace_file
 MAX_TRANSFERS = 8
 """Files on their way at one time; an object store is slow a request, not a byte."""
 
-MAKE_AGAIN = "Run the stage that makes it again."
+MEND = "`pipeline cache verify` takes what is damaged out of use; the next run makes it again."
 
 _Item = TypeVar("_Item")
 
@@ -67,7 +67,7 @@ class LocalCopies:
                 except OSError as exc:
                     raise store_failure(self._store.url, f"read artifact {digest}", exc) from exc
                 except InputError as exc:
-                    msg = f"artifact {digest}: {exc}. {MAKE_AGAIN}"
+                    msg = f"artifact {digest}: {exc}. {MEND}"
                     raise InputError(msg) from None
                 self._opened[digest] = local
             return self._opened[digest]

@@ -220,3 +220,17 @@ def test_verify_artifacts_finds_every_changed_byte(store: Store, digests: list[s
     assert "content has digest" in (found[digests[0]].problem or "")
     assert found[digests[1]].problem == "it has no manifest"
     assert (found[digests[2]].problem, found[digests[2]].num_bytes) == (None, 1000)
+
+
+def test_damaged_artifact_is_made_again_after_verify(
+    store: Store, artifacts: Artifacts, digests: list[str]
+) -> None:
+    store.write(f"artifacts/{digests[0]}/files/a", b"x" * 1000)
+    assert Results(store).lookup(KEYS[0]), "sizes are right: only reading it shows the damage"
+    assert [bool(verdict.problem) for verdict in verify_artifacts(store)].count(True) == 1
+    assert Results(store).find(KEYS[0]).reason.endswith("it is not in the store")
+    assert Results(store).lookup(KEYS[1])
+    made = make_artifact(artifacts, [{"a": bytes([0]) * 1000}], attempt_id="attempt-2")
+    assert made == {"out": digests[0]}
+    assert Results(store).lookup(KEYS[0])
+    assert verify_artifact(store, digests[0]).problem is None
