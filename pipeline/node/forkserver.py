@@ -27,8 +27,9 @@ from pipeline.node.lifeline import Lifeline, adopt_orphans, end_children
 from pipeline.node.rendezvous import Meeting
 from pipeline.node.worker import fork, redirect_output
 from pipeline.spec.attempt import AttemptFolder
+from pipeline.spec.builtins import CHECK, COMMAND, IMPORT
 from pipeline.spec.job import Job
-from pipeline.spec.kinds import kind_names
+from pipeline.spec.kinds import kind_names, load_entry
 
 
 class ForkServer:
@@ -129,12 +130,18 @@ def _agent(message: dict[str, Any], lifelines: list[int]) -> int:
 def main() -> None:
     """`python -m pipeline.node.forkserver CONTROL_FD LIFELINE_FD`."""
     control, lifeline = (int(argument) for argument in sys.argv[1:])
-    kind_names()  # reads the metadata of all installed packages, once for all forks
-    server = ForkServer(socket.socket(fileno=control), lifeline)
-    # What is imported now is shared by all forks; collecting it there would only unshare pages.
+    _preload()
+    ForkServer(socket.socket(fileno=control), lifeline).serve()
+
+
+def _preload() -> None:
+    """What every fork would do again: the built-in kinds, the list of the installed ones."""
+    for spec in (COMMAND, IMPORT, CHECK):
+        load_entry(spec, spec.name)
+    kind_names()
+    # Frozen objects are left alone by the collector, which would unshare their pages.
     gc.collect()
     gc.freeze()
-    server.serve()
 
 
 if __name__ == "__main__":

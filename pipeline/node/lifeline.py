@@ -18,6 +18,7 @@ from pathlib import Path
 _F_SETSIG = 10
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEP_SECONDS = 5.0
+_LIBC = ctypes.CDLL(None)
 
 
 class Lifeline:
@@ -85,7 +86,7 @@ def adopt_orphans() -> None:
     `end_children`. Does nothing where the system has no such call.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_children(spare: Iterable[int] = ()) -> None:
