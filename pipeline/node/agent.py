@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -242,3 +243,18 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return  # all of it has ended
+
+
+def main() -> int:
+    """`python -m pipeline.node.agent JOB_FILE NODE ADDRESS PORT`: one node of an attempt, as PID 1.
+
+    Rank 0's node is at ADDRESS. OPENBLAS_NUM_THREADS=1 belongs into the environment, as the fork
+    server has it: workers are forks, and threads do not survive one.
+    """
+    job_file, node, address, port = sys.argv[1:]
+    job = Job.model_validate_json(Path(job_file).read_bytes())
+    return run_agent(NodeOrder(job, int(node), Meeting(address, int(port))), lifelines=[])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -43,6 +43,17 @@ def _write_late(ctx: Context) -> None:
     _write(ctx)
 
 
+def _join_inputs(ctx: Context) -> None:
+    texts = [(folder / "text").read_text() for folder in ctx.input_list("all")]
+    joined = f"{(ctx.input('one') / 'text').read_text()}+{''.join(texts)}"
+    (ctx.outputs["out"] / "joined.txt").write_text(joined)
+
+
+def _hash_order(ctx: Context) -> None:
+    letters = {"a", "b", "c", "d", "e"}
+    (ctx.outputs["out"] / "order.json").write_text(json.dumps(list(letters)))
+
+
 def _nothing(ctx: Context) -> None:
     sys.stdout.write("nothing to do\n")
 
@@ -144,6 +155,8 @@ def _vote(ctx: Context) -> None:
 _DEEDS: dict[str, Callable[[Context], None]] = {
     "write": _write,
     "write late": _write_late,
+    "join inputs": _join_inputs,
+    "hash order": _hash_order,
     "nothing": _nothing,
     "bad data": _bad_data,
     "bug": _bug,
