@@ -17,7 +17,7 @@ from pipeline.storage.sources import SourceFile, open_source, source_files
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _NEEDED = {
-    PortKind.SHARDS: "index.json",
+    PortKind.SHARDS: "index*.json",
     PortKind.TOKENIZER: "tokenizer.json",
     PortKind.CHECKPOINT: "*.safetensors",
     PortKind.PREDICTIONS: "predictions.jsonl",

@@ -45,9 +45,9 @@ def test_import_unpacks_a_single_archive(tmp_path: Path) -> None:
 def test_import_of_shards_keeps_the_tars(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     _archive(tmp_path / "in" / "train-00000.tar", "a.txt")
-    (tmp_path / "in" / "index.json").write_text("{}")
+    (tmp_path / "in" / "index-00000.json").write_text("{}")
     names = _import(tmp_path, tmp_path / "in", "shards(tokens)")
-    assert names == ["index.json", "train-00000.tar"]
+    assert names == ["index-00000.json", "train-00000.tar"]
 
 
 def test_import_of_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
