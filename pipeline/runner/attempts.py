@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
+from pipeline.cache.state import list_state
 from pipeline.errors import DataError, InputError, StoreError
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.leases import LeaseKeeper
@@ -287,6 +288,6 @@ class Attempts:
 
     def newest_step(self, plan_key: str) -> int | None:
         """The training step of the newest checkpoint under `state/`; None without one."""
-        names = self._store.list(f"state/{plan_key}")
+        names = list_state(self._store, plan_key)
         steps = [int(match[1]) for name in names if (match := re.fullmatch(r"\D*(\d+)", name))]
         return max(steps, default=None)

@@ -1,0 +1,200 @@
+"""Kills a running pipeline with SIGKILL at drawn moments, resumes it, and compares what it made.
+
+Can be pointed at any DAG: `undisturbed` runs it once and measures it, `survives` runs it again in
+a fresh folder with one kill and says what differs. Everything goes through the command line, as a
+user's own kill -9 would.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pipeline.runner.journal import list_runs, load_run
+from pipeline.runner.state import RunState
+from pipeline.storage import Store
+
+COMMAND = (sys.executable, "-c", "from pipeline.cli.main import main; main()")
+MARK = "PIPELINE_TEST_MARK"
+Target = Literal["runner", "agent", "rank"]
+_DEPTHS: Mapping[Target, int] = {"runner": 0, "agent": 2, "rank": 3}
+"""Generations below the command: itself, fork server, agent, rank."""
+_END_SECONDS = 300.0
+_ORPHAN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill: whom, and when, as a share of the undisturbed run's duration."""
+
+    number: int
+    target: Target
+    moment: float
+    pick: float
+    """Which of several processes: a share of their number."""
+
+    @property
+    def name(self) -> str:
+        """For the test's id."""
+        return f"{self.number}-{self.target}-at-{self.moment:.2f}"
+
+
+def draw_kills(count: int, seed: int) -> list[Kill]:
+    """`count` kills that take the targets in turn, at moments drawn with this seed."""
+    rng = random.Random(seed)
+    targets: Sequence[Target] = ("runner", "rank", "agent")
+    return [
+        Kill(number, targets[number % len(targets)], rng.uniform(0.02, 0.98), rng.random())
+        for number in range(count)
+    ]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A DAG to be killed: its file, further arguments of `run`, and its `.pipeline` folder."""
+
+    dag: Path
+    folder: Path
+    arguments: Sequence[str] = ()
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def in_folder(self, folder: Path) -> "Subject":
+        """The same DAG in another, fresh folder."""
+        return Subject(self.dag, folder, self.arguments)
+
+    @property
+    def store(self) -> Store:
+        """Where its results are."""
+        return Store(self.folder / ".pipeline")
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Starts a subcommand in its folder; output goes to output.log there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "output.log").open("ab") as log:
+            return subprocess.Popen(
+                [*COMMAND, *command],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, MARK: self.mark, "NO_COLOR": "1"},
+            )
+
+    def run(self) -> subprocess.Popen[bytes]:
+        """`pipeline run`."""
+        return self.start("run", str(self.dag), *self.arguments)
+
+    def go_on(self) -> subprocess.Popen[bytes]:
+        """`pipeline resume` of the run there is; `pipeline run` where it was killed before one."""
+        runs = list_runs(self.store)
+        return self.start("resume", runs[-1]) if runs else self.run()
+
+    def state(self) -> RunState:
+        """Of the newest run."""
+        return load_run(self.store, list_runs(self.store)[-1])
+
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Stage -> port -> digest, of the newest run."""
+        return {name: stage.artifacts for name, stage in self.state().stages.items()}
+
+    def log(self) -> str:
+        """What the commands printed, for a failing test."""
+        return (self.folder / "output.log").read_text(errors="replace")[-4000:]
+
+    def processes(self) -> set[int]:
+        """Every process started from here, by the mark in its environment."""
+        mark, found = f"{MARK}={self.mark}".encode(), set()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in path.read_bytes().split(b"\0"):
+                    found.add(int(path.parent.name))
+            except OSError:
+                continue
+        return {pid for pid in found if _is_alive(pid)}
+
+
+def undisturbed(subject: Subject) -> float:
+    """Runs the DAG to its end; its duration in seconds."""
+    begin = time.monotonic()
+    code = subject.run().wait(_END_SECONDS)
+    assert code == 0, subject.log()
+    return time.monotonic() - begin
+
+
+def survive(subject: Subject, kill: Kill, duration: float) -> bool:
+    """Runs the DAG with one kill, and goes on until it has ended well.
+
+    Args:
+        subject: in a fresh folder.
+        kill: what to do to it.
+        duration: seconds the undisturbed run took.
+
+    Returns:
+        whether there was somebody to kill at that moment.
+    """
+    command = subject.run()
+    hit = _kill_at(command, kill, kill.moment * duration)
+    code = command.wait(_END_SECONDS)
+    _no_orphans(subject)
+    if kill.target == "runner" and hit:
+        assert code == -signal.SIGKILL
+        code = subject.go_on().wait(_END_SECONDS)
+    assert code == 0, f"{kill.name}: exit {code}\n{subject.log()}"
+    _no_orphans(subject)
+    return hit
+
+
+def _kill_at(command: subprocess.Popen[bytes], kill: Kill, seconds: float) -> bool:
+    """Waits for the moment, then for the first process of the wanted sort."""
+    time.sleep(seconds)
+    while command.poll() is None:
+        victims = _generation(command.pid, _DEPTHS[kill.target])
+        if victims:
+            victim = victims[int(kill.pick * len(victims))]
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def _generation(pid: int, depth: int) -> list[int]:
+    """The living descendants exactly `depth` generations down, oldest first."""
+    generation = [pid]
+    for _ in range(depth):
+        generation = [child for parent in generation for child in _children(parent)]
+    return [one for one in sorted(generation) if _is_alive(one)]
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    # A process's threads have children of their own.
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in path.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def _no_orphans(subject: Subject) -> None:
+    give_up = time.monotonic() + _ORPHAN_SECONDS
+    while left := subject.processes():
+        assert time.monotonic() < give_up, f"processes {left} were left\n{subject.log()}"
+        time.sleep(0.01)
