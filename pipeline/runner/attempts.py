@@ -17,6 +17,7 @@ from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
 from pipeline.runner.schedule import Demand
 from pipeline.runner.state import RunState
+from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.job import Job
 from pipeline.storage import Store
 from pipeline.storage.failures import cause_and_fix
@@ -143,7 +144,9 @@ class Attempts:
         """
         stage = prepared.planned.stage
         stages = self._options.workdir.absolute() / "runs" / self._run / "stages"
-        folder = stages / safe_name(stage.address) / str(attempt)
+        # One that the journal lost in a crash of the machine may have left its files.
+        while (folder := stages / safe_name(stage.address) / str(attempt)).exists():
+            attempt += 1
         job = Job(
             run=self._run,
             stage=stage.address,
@@ -170,7 +173,9 @@ class Attempts:
         )
         try:
             (folder / "logs").mkdir(parents=True, exist_ok=True)
-            (folder / "job.json").write_text(job.model_dump_json())
+            # A value of the configuration may have come from the environment: for the owner alone.
+            AttemptFolder(folder).job.touch(mode=0o600)
+            AttemptFolder(folder).job.write_text(job.model_dump_json())
         except OSError as exc:
             cause, fix = cause_and_fix(exc)
             msg = f"cannot write {folder}: {cause}. {fix}"

@@ -1,12 +1,16 @@
 """How a run is asked to stop: by signal, or through the store from anywhere."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pipeline.errors import StoreError
 from pipeline.storage import Store
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 _REMOTE_POLL_SECONDS = 5.0
@@ -70,10 +74,19 @@ class StopRequests:
         self.heeded = asked
         return asked
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the user asked twice."""
+        return self._cancellation.requests > 1
+
     def _look(self) -> None:
         try:
             content = self._store.read(self._key)
         except KeyError:
+            return
+        except StoreError as exc:
+            # What runs may run for days yet; the store counts when there is something to write.
+            _log.warning("cannot see whether the run shall stop: %s", exc)
             return
         self._asked_in_store = 2 if content == _NOW else 1
 

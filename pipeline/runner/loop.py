@@ -90,13 +90,16 @@ class Loop:
             InfrastructureError: store, machine or executor failed; what ran was asked to save and
                 stop, and the run can be resumed.
         """
+        next_tick = 0.0
         try:
             while not self._settled():
                 self._heed_requests()
                 self._start_what_may()
                 for end in self._wait():
                     self._take_in(end)
-                tick(self.state)
+                if time.monotonic() >= next_tick:
+                    next_tick = time.monotonic() + _TICK_SECONDS / 2
+                    tick(self.state)
         except BaseException:
             self._abandon()
             raise
@@ -202,9 +205,9 @@ class Loop:
         running = self._attempts.make(prepared, number, attempt_id)
         # Before the executor knows: a kill in between leaves an attempt that never ended.
         self._journal.append(started_event(running.job))
+        self._executor.submit(running.job)
         self._running[attempt_id] = running
         self._polls.pop(address, None)
-        self._executor.submit(running.job)
 
     def _wait_for_holder(self, prepared: Prepared) -> None:
         address = prepared.address
@@ -370,6 +373,6 @@ class Loop:
         for attempt_id in self._running:
             self._executor.stop(attempt_id, now=False)
         give_up = time.monotonic() + self._options.grace_seconds
-        while self._running and time.monotonic() < give_up:
+        while self._running and time.monotonic() < give_up and not self._stops.is_urgent:
             for end in self._executor.wait(_TICK_SECONDS):
                 self._running.pop(end.attempt_id, None)
