@@ -10,7 +10,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.cache.artifacts import Artifacts
-from pipeline.errors import NEVER_RETRIED, ConfigError, DataError, InputError, UserError, WorkerExit
+from pipeline.errors import (
+    NEVER_RETRIED,
+    ConfigError,
+    DataError,
+    InputError,
+    StoreError,
+    UserError,
+    WorkerExit,
+)
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.retry import GiveUp
 from pipeline.runner.state import RunState, StageStatus
@@ -186,7 +194,10 @@ class Driver:
             stage = self._stage(cell)
         except (UserError, ValidationError, ValueError) as exc:
             raise DriverFailed(WorkerExit.CONFIG, f"cell {cell.name}: {exc}") from exc
-        planned = self._plan_cell(stage)
+        try:
+            planned = self._plan_cell(stage)
+        except StoreError as exc:  # a Source of its configuration that is not there
+            raise DriverFailed(WorkerExit.CONFIG, f"cell {cell.name}: {exc}") from exc
         self._outputs[cell.name] = (stage.address, stage.spec.ports(stage.config)[1])
         self._cells.append((cell, planned))
         return cell.name, planned

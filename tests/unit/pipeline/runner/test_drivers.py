@@ -107,6 +107,13 @@ def test_driver_proposes_the_same_whatever_ends_first(study: Study, tmp_path: Pa
     assert other.pulled != study.pulled
 
 
+def test_driver_second_run_runs_nothing_and_asks_nothing(study: Study) -> None:
+    study.run()
+    study.pulled.clear()
+    assert study.run().state.counts() == {"reused": 1}
+    assert study.pulled == []
+
+
 def test_driver_second_study_that_shares_cells_runs_only_the_new(study: Study) -> None:
     study.run(max_cells=8)
     study.pulled.clear()
