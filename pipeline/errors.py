@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from typing_extensions import override
-
 
 class ExitCode(IntEnum):
     """What the `pipeline` command ends with."""
@@ -57,8 +55,8 @@ class Problem:
     message: str
     fix: str = ""
 
-    @override
-    def __str__(self) -> str:
+    # No @override: typing_extensions would be a tenth of the start-up time of the command.
+    def __str__(self) -> str:  # type: ignore[explicit-override]  # see above
         """`file:line:col: path: what is wrong. What to do.`."""
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
         where = f"{self.path}: " if self.path else ""
