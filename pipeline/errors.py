@@ -18,13 +18,18 @@ class ExitCode(IntEnum):
 
 
 class WorkerExit(IntEnum):
-    """What a worker process ends with; the numbers follow sysexits.h where it has one."""
+    """What a worker process ends with; the numbers follow sysexits.h where it has one.
+
+    STORE (disk or store refused) is retried and counted as a crash is; when it is the last word, the
+    run ends as an infrastructure failure.
+    """
 
     DONE = 0
     USAGE = 64
     DATA = 65
     INPUT = 66
     DIVERGED = 70
+    STORE = 74
     PREEMPTED = 75
     CONFIG = 78
 
