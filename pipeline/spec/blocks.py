@@ -54,7 +54,10 @@ class DagBlock(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(pattern=DAG_NAME_PATTERN, description="of the DAG and its runs")
+    name: str = Field(
+        pattern=DAG_NAME_PATTERN,
+        description="letters, digits, _, . and -; names the DAG and its runs",
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of every stage that names none")
 
 

@@ -100,18 +100,19 @@ def set_overlay(text: str) -> tuple[list[Overlay], list[Problem]]:
     """A `--set PATH=VALUE`; the value is YAML, nothing is null."""
     path, equals, value = text.partition("=")
     path = path.strip()
-    origin = Origin("--set", f"--set {path}")
+    origin = Origin("--set", "--set")
     if not equals or not path:
         fix = "Write --set PATH=VALUE, e.g. --set params.steps=10."
-        return [], [problem(Origin("--set", f"--set {text}"), "", "has no path or no =", fix)]
+        return [], [problem(origin, "", f"{text!r} has no path or no =", fix)]
     if not value.strip():
         node = Node(None, origin)
         problems: list[Problem] = []
     else:
         try:
-            node, problems = read_yaml(value, layer="--set", file=origin.file, positions=False)
+            node, problems = read_yaml(value, layer="--set", file="--set", positions=False)
         except UserError as exc:
-            return [], list(exc.problems)
+            return [], [replace(one, path=path) for one in exc.problems]
+    problems = [replace(one, path=f"{path}.{one.path}".rstrip(".")) for one in problems]
     return [Overlay(tuple(path.split(".")), replace(node, key=origin))], problems
 
 

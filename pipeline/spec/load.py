@@ -167,8 +167,9 @@ class _Reading:
                 self._problems += lay(tree, found)[1]
         if profile is not None and profile not in profiles:
             hint = did_you_mean(profile, profiles, "Profiles")
+            place = root.entries.get("profiles", root).place
             self._problems.append(
-                Problem(str(self._file), 0, 0, "profiles", f"there is no {profile!r}", hint)
+                problem(place, "profiles", f"there is no profile {profile!r}", hint)
             )
         for file, text in values:
             found, problems = values_overlays(file, text)

@@ -136,7 +136,7 @@ def _explain(
         return problem(node.place, where, f"unknown {noun}", hint)
     if kind == "missing":
         owner = _model_at(model, fault.where[:-1])
-        return problem(node.place, where, f"this {noun} is required", _how_to_add(owner, fault))
+        return problem(node.place, where, f"this {noun} is required", _description(owner, fault))
     if kind in ("value_error", "assertion_error"):
         message = str(fault.error.get("ctx", {}).get("error", fault.error["msg"]))
         # A validator of a whole block speaks of its fields: the block's key is the best place.
@@ -144,8 +144,12 @@ def _explain(
         return problem(place, where, message)
     if fault.error["loc"][-1:] == ("[key]",):
         return problem(node.place, where, f"the name {_wanted(fault.error)}")
-    wanted = " or ".join(dict.fromkeys(_wanted(one.error) for one in group))
-    return problem(node.origin, where, f"{wanted}, not {node.shown()}", _fix(kind, node))
+    first, *others = dict.fromkeys(_wanted(one.error) for one in group)
+    wanted = " or ".join([first, *(other.removeprefix("should be ") for other in others)])
+    fix = _fix(kind, node)
+    if kind == "string_pattern_mismatch":
+        fix = _description(_model_at(model, fault.where[:-1]), fault)
+    return problem(node.origin, where, f"{wanted}, not {node.shown()}", fix)
 
 
 def _wanted(error: ErrorDetails) -> str:
@@ -164,7 +168,7 @@ def _fix(kind: str, node: Node) -> str:
         return f'Quote it: "{node.shown()}".' if not node.written else ""
     if kind.startswith("bool") and str(value).lower() in ("yes", "no", "on", "off"):
         return "In YAML 1.2 only true and false are."
-    if kind == "int_from_float" and isinstance(value, float) and value.is_integer():
+    if kind.startswith("int") and isinstance(value, float) and value.is_integer():
         return f"Write {int(value)}."
     if kind in ("int_type", "float_type") and isinstance(value, str) and not node.written:
         return "Remove the quotes." if _is_number(value) else ""
@@ -179,8 +183,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _how_to_add(owner: type[BaseModel] | None, fault: _Fault) -> str:
-    name = str(fault.where[-1])
+def _description(owner: type[BaseModel] | None, fault: _Fault) -> str:
+    name = str(fault.where[-1]) if fault.where else ""
     for field_name, info in owner.model_fields.items() if owner else ():
         if name in (field_name, info.alias) and info.description:
             return f"It is: {info.description}."

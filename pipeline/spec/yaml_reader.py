@@ -162,7 +162,8 @@ class _Composer:
         deepest = 0
         while not isinstance(event := next(events), MappingEndEvent):
             key = self._key(event, events, path)
-            node, depth = self._node(next(events), events, (*path, key or "?"))
+            value = next(events)
+            node, depth = self._node(value, events, (*path, key or "?"))
             deepest = max(deepest, depth + 1)
             if key is None:
                 continue
@@ -171,7 +172,10 @@ class _Composer:
                 message = f"the key stands twice; first in line {first.line}"
                 self._problem(event, (*path, key), message, "Remove one of them.")
                 continue
-            entries[key] = Node(node.value, node.origin, self._origin(event))
+            place = self._origin(event)
+            # Where nothing is written the parser points at what comes next, lines below.
+            is_empty = isinstance(value, ScalarEvent) and not value.value and value.implicit[0]
+            entries[key] = Node(node.value, place if is_empty else node.origin, place)
         return Node(entries, self._origin(start)), deepest
 
     def _key(self, event: Event, events: Iterator[Event], path: Path) -> str | None:
