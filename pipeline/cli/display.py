@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -255,6 +256,7 @@ _TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
     ev.StageBlocked: lambda e, _: f"{e.stage}: blocked, {e.by} failed",
     ev.CellsProposed: lambda e, _: f"{e.stage}: {len(e.cells)} new cells",
     ev.CancelRequested: lambda e, _: "stopping" + (" at once" if e.now else " after a checkpoint"),
-    # How it ended, the summary says; it is printed after the display is gone.
-    ev.RunEnded: lambda e, s: f"run {s.run}: {e.status}: {e.cause}" if e.cause else "",
+    ev.RunEnded: lambda e, s: (
+        f"run {s.run}: {e.status}" + (f": {json.dumps(e.cause)}" if e.cause else "")
+    ),
 }

@@ -156,8 +156,7 @@ def _print_run(store: Any, state: Any, record: Any) -> None:
         if value:
             print(f"  {name:10}{value}")
     for checkout in record.code:
-        dirty = f" with uncommitted changes {checkout.dirty[:12]}" if checkout.dirty else ""
-        print(f"  code      {checkout.folder} at {checkout.commit[:12]}{dirty}")
+        print(f"  code      {checkout}")
 
 
 def _print_stage(stage: Any) -> None:

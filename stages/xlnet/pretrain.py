@@ -1,0 +1,40 @@
+"""The stage kind `xlnet.pretrain`."""
+
+import math
+
+from pipeline.metrics import names
+from pipeline.metrics.names import labelled
+from pipeline.spec.context import StageContext
+from pipeline.training.loop import train
+from stages.common.scores import write_scores
+from stages.xlnet.checkpoint import Shape, write_shape
+from stages.xlnet.config import PretrainConfig
+from stages.xlnet.objective import PermutationLM, parameter_rule
+
+
+def run(ctx: StageContext[PretrainConfig]) -> None:
+    """Pretrains, then writes the checkpoint and the scores of the held-out split.
+
+    Raises:
+        DataError: the corpus is smaller than one batch, or a shard is damaged.
+        ConfigError: the rows of a forward pass do not split into two directions.
+        Preempted, Diverged: as `pipeline.training.loop.train`.
+    """
+    config = ctx.config
+    method = PermutationLM(
+        config,
+        ctx.input("shards"),
+        ctx.input("tokenizer"),
+        place=ctx.world,
+        seed=ctx.seed,
+    )
+    folder = ctx.outputs["checkpoint"]
+    result = train(method, config.train, ctx, rule=parameter_rule, output=folder)
+    if ctx.world.rank == 0:
+        scores = dict(result.scores)
+        if "loss" in scores:
+            scores["perplexity"] = math.exp(min(scores["loss"], 700.0))  # exp(710) overflows
+            name = labelled(names.EVAL_SCORE, score="perplexity")
+            ctx.recorder.scalar(name, scores["perplexity"], result.step)
+        write_shape(folder, Shape(model=config.model, vocab_size=method.vocab_size))
+        write_scores(ctx.outputs["scores"], scores)
