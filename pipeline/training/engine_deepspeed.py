@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from typing_extensions import override
 
+from pipeline.errors import ConfigError
 from pipeline.spec.resources import EngineConfig
 from pipeline.training.config import TrainConfig
 from pipeline.training.engine import Engine, ParameterState, host_copy, tied_names
@@ -64,16 +65,20 @@ class DeepSpeedEngine(Engine):
         """Wraps the model, the same on every rank. Compiles nothing on a CPU.
 
         Args:
-            model: float32; its floating-point buffers become bf16 or fp16 with its weights.
+            model: float32, on the device; bf16 and fp16 change its weights, not its buffers.
             world: this rank among its peers.
             config: the optimizer, clipping and averaging.
             engine: stage and precision.
             rule: which parameters decay, and how fast each learns.
             num_micro: forward passes a step.
+
+        Raises:
+            ConfigError: the precision does not go with a layer of the model.
         """
         _tame(world.device)
+        _refuse_running_statistics(model, engine)
         self._world = world
-        self._bare = model.to(world.device)
+        self._bare = model
         self._stage = engine.zero_stage
         self._clip_norm = config.clip_norm
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -323,6 +328,20 @@ def _partition(value: Tensor, world: TrainingWorld, parameter: nn.Parameter) -> 
     padded = value.new_zeros(length * world.size)
     padded[: value.numel()] = value.flatten()
     return padded[world.rank * length : (world.rank + 1) * length]
+
+
+def _refuse_running_statistics(model: nn.Module, engine: EngineConfig) -> None:
+    """BatchNorm with low-precision weights and float32 statistics fails deep inside torch."""
+    if engine.precision == "fp32":
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:  # noqa: SLF001 - the only common base
+            msg = (
+                f"{engine.precision} at ZeRO stage {engine.zero_stage} makes the weights of "
+                f"{name} ({type(module).__name__}) {engine.precision} and leaves its statistics "
+                "fp32, which torch does not compute with; use zero_stage: 0 or precision: fp32"
+            )
+            raise ConfigError(msg)
 
 
 def _settings(

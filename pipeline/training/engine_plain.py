@@ -61,7 +61,7 @@ class PlainEngine(Engine):
         if world.size > 1:
             devices = [world.device] if world.device.type == "cuda" else None
             self._ddp = DistributedDataParallel(
-                model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+                model, device_ids=devices, forward_sync_buffers=False, gradient_as_bucket_view=True
             )
         self._steps = 0
 

@@ -55,12 +55,12 @@ class StepNumbers:
     def end(self, step: int, norm: Tensor | None) -> None:
         """Closes step number `step`, counted from 1."""
         self._norm = norm
-        watched = self._sums[0]
+        bad = torch.where(torch.isfinite(self._sums[0]), self._never, float(step))
         if norm is not None and not self._norm_may_overflow:
-            watched = watched + norm
-        self._first_bad = torch.minimum(
-            self._first_bad, torch.where(torch.isfinite(watched), self._never, float(step))
-        )
+            # Half a step later: a loss that is none is the cause, the gradient only follows.
+            norm_is_bad = torch.where(torch.isfinite(norm), self._never, step + 0.5)
+            bad = torch.minimum(bad, norm_is_bad)
+        self._first_bad = torch.minimum(self._first_bad, bad)
 
     def look(self, world: TrainingWorld, global_weight: float) -> Seen:
         """Waits for the device and joins the ranks; called by all of them.
@@ -82,18 +82,16 @@ class StepNumbers:
 
         Raises:
             Diverged: names the first step, of all since the attempt began, whose loss or gradient
-                was not, and the rank that saw it.
+                was not, and the rank whose loss it was.
         """
         self._fetch(world, [])
 
     def _fetch(self, world: TrainingWorld, values: list[Tensor]) -> NDArray[np.float64]:
         mine = torch.stack([value.double() for value in (self._first_bad, *values)]).tolist()
         ranks = world.gather(mine)
-        bad = ranks[:, 0]
-        if bad.min() < _NEVER:
-            msg = (
-                f"the loss or its gradient is not finite at step {int(bad.min())}"
-                f" (rank {bad.argmin()})"
-            )
+        step, rank = float(ranks[:, 0].min()), int(ranks[:, 0].argmin())
+        if step < _NEVER:
+            where = f"loss of rank {rank}" if step.is_integer() else "gradient"
+            msg = f"the {where} is not finite at step {int(step)}"
             raise Diverged(msg)
         return ranks[:, 1:]

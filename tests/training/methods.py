@@ -23,6 +23,10 @@ class Regression:
         nn.init.zeros_(self.model.bias)
         self.streams = {"examples": StreamSpec(size=examples, batch_size=batch_size)}
 
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """All inputs and targets, for a test that computes by itself."""
+        return self._x, self._y
+
     def batch(self, picks: Mapping[str, Picks]) -> Batch:
         index = torch.from_numpy(picks["examples"].index)
         return {"x": self._x[index], "y": self._y[index]}
@@ -48,12 +52,12 @@ class Regression:
 class _MemoryModel(nn.Module):
     """Predicts the next symbol from this one and a memory; output tied to the embedding."""
 
-    def __init__(self, vocab_size: int, width: int, *, exact: bool) -> None:
+    def __init__(self, vocab_size: int, width: int, *, dropout: float, norm: str) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, width)
         self.mix = nn.Linear(2 * width, width)
-        self.norm = nn.LayerNorm(width) if exact else nn.BatchNorm1d(width)
-        self.dropout = nn.Dropout(0.0 if exact else 0.3)
+        self.norm = nn.LayerNorm(width) if norm == "layer" else nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, vocab_size)
         self.output.weight = self.embedding.weight
         self.scale = nn.Parameter(torch.ones(1), requires_grad=False)
@@ -71,20 +75,22 @@ class RowMemory:
 
     A memory per row, a replicated count of steps that shifts the memory, running statistics,
     dropout, a tied and a frozen parameter, odd sizes that no number of ranks divides, weights of
-    examples that differ, and two streams. `exact`: without what depends on how a batch is cut,
-    dropout and running statistics.
+    examples that differ, and two streams. Without dropout and with norm="layer" nothing depends
+    on how a batch is cut.
     """
 
     rows = 4
     length = 5
 
-    def __init__(self, place: World | None = None, *, exact: bool = False) -> None:
+    def __init__(
+        self, place: World | None = None, *, dropout: float = 0.3, norm: str = "batch"
+    ) -> None:
         place = place or World()
         random = torch_generator(11, "memory")
         self._text = torch.randint(0, 7, (self.rows, self.length + 1), generator=random)
         self._share = torch.rand(9, generator=random) + 0.5
         torch.manual_seed(3)
-        self.model = _MemoryModel(7, 3, exact=exact)
+        self.model = _MemoryModel(7, 3, dropout=dropout, norm=norm)
         self.streams = {
             "text": StreamSpec(size=self.length, batch_size=self.rows, order="rows"),
             "share": StreamSpec(size=9, batch_size=self.rows),
@@ -132,3 +138,17 @@ class RowMemory:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self._memory.copy_(state["memory"])
         self._count.copy_(state["count"])
+
+
+class Diverging(RowMemory):
+    """Its loss is NaN at one step of the last rank."""
+
+    def __init__(self, place: World, nan_at: int) -> None:
+        super().__init__(place)
+        self._left = nan_at if place.rank == place.size - 1 else -1
+
+    @override
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        self._left -= 1
+        loss = super().loss(model, batch)
+        return Loss(loss.total * (float("nan") if self._left == 0 else 1.0), {})
