@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from typing_extensions import override
+
 from pipeline.metrics.pictures import Picture
 from pipeline.spec.config import StageConfig
-from pipeline.spec.context import StageContext, World
+from pipeline.spec.context import StageContext, State, World
 from pipeline.spec.resources import EngineConfig
 from pipeline.training.config import OptimizerConfig, ScheduleConfig, TrainConfig
 
@@ -62,13 +64,14 @@ def context(
     engine: EngineConfig | None = None,
     seed: int = 7,
     should_stop: Callable[[], bool] = lambda: False,
+    state: State | None = None,
 ) -> StageContext[StageConfig]:
     """A context whose state, scratch and recorder live in and for `folder`."""
     return StageContext(
         config=StageConfig(),
         inputs={},
         outputs={},
-        state=FolderState(folder / "state"),
+        state=state or FolderState(folder / "state"),
         scratch=folder,
         world=world or World(),
         seed=seed,
@@ -96,3 +99,22 @@ def train_config(**changes: object) -> TrainConfig:
         "checkpoint_every_seconds": None,
     }
     return TrainConfig.model_validate(values | changes)
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of ours catches it."""
+
+
+class DyingState(FolderState):
+    """Dies at its n-th publication, before the file counts as published, or just after."""
+
+    def __init__(self, path: Path, *, dies_at: int) -> None:
+        super().__init__(path)
+        self._left = dies_at
+
+    @override
+    def publish(self, name: str) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise Killed(name)
+        super().publish(name)

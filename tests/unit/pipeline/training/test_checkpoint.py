@@ -1,5 +1,6 @@
 """Checkpoints in one process: exact continuation, and what damage does to them."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError, Preempted
+from pipeline.errors import ConfigError, Preempted, StoreError
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext
 from pipeline.spec.resources import EngineConfig
 from pipeline.training.checkpoint_files import MANIFEST, folder_name, steps_in
 from pipeline.training.export import read_weights
 from pipeline.training.loop import train
-from tests.training.contexts import context, recorder_of, train_config
+from tests.training.contexts import DyingState, Killed, context, recorder_of, train_config
 from tests.training.methods import Regression, RowMemory
 
 CONFIG = train_config(
@@ -109,6 +110,35 @@ def test_restore_with_damaged_newest_goes_on_from_the_one_before(
     resumed_losses, resumed_weights = run(context(tmp_path), tmp_path)
     assert resumed_losses == {7: losses[7]}
     assert all(torch.equal(tensor, resumed_weights[name]) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("dies_at", range(1, 9))
+def test_resume_after_death_while_saving_is_bitwise_the_undisturbed_run(
+    tmp_path: Path, dies_at: int
+) -> None:
+    """Four saves publish a file and a manifest each: every one of the eight may be the last."""
+    losses, weights = run(context(tmp_path / "whole"), tmp_path)
+    cut = tmp_path / "cut"
+    with pytest.raises(Killed):
+        run(context(cut, state=DyingState(cut / "state", dies_at=dies_at)), tmp_path)
+    resumed_losses, resumed_weights = run(context(cut), tmp_path)
+    assert resumed_losses.items() <= losses.items()
+    assert all(torch.equal(tensor, resumed_weights[name]) for name, tensor in weights.items())
+
+
+def test_save_on_full_disk_says_so_and_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    with pytest.raises(Preempted):
+        run(context(tmp_path, should_stop=after(2)), tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=r"checkpoint not saved in .*File too large"):
+            run(context(tmp_path), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert steps_in(tmp_path / "state") == [2]
+    losses, _ = run(context(tmp_path), tmp_path)
+    assert list(losses) == [3, 4, 5, 6, 7]
 
 
 def test_restore_with_checkpoint_of_another_model_names_the_parameters(tmp_path: Path) -> None:
