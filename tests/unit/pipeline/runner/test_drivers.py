@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline.planner.keys import planned_stage
 from typing_extensions import override
 
 from pipeline.cache.artifacts import Artifacts
 from pipeline.executors.base import AttemptEnd, Capacity
 from pipeline.executors.fake import FakeExecutor
 from pipeline.planner.digests import Digests
+from pipeline.planner.keys import planned_stage
 from pipeline.planner.plan import Plan
 from pipeline.runner.journal import list_runs, load_run
 from pipeline.runner.outcome import RunOutcome
