@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pipeline.cache.manifest import Sha256
 from pipeline.cache.presence import absence
+from pipeline.errors import StoreError
 from pipeline.storage import Store
 from pipeline.storage.digests import canonical_json
 from pipeline.storage.keys import safe_name
@@ -137,8 +138,10 @@ class Results:
     def _touch(self, key: str) -> None:
         try:
             self._store.touch(_key(key))
-        except KeyError:
-            return  # forgotten between the two lines; whoever opens the artifact is told
+        except (KeyError, StoreError):
+            # Forgotten meanwhile, or a store that may only be read: planning works there too, and
+            # whoever has to write or open something is told.
+            return
 
 
 def _key(key: str) -> str:

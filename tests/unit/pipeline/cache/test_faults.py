@@ -67,6 +67,15 @@ def test_download_to_a_full_disk_leaves_nothing_and_can_be_repeated(tmp_path: Pa
     assert content(Artifacts(store, cache_folder=tmp_path / "second").open(digest)) == files
 
 
+def test_result_in_a_read_only_store_can_be_found_and_opened(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    digests = make_artifact(Artifacts(store), [FILES])
+    make_result(store, digests)
+    with read_only(tmp_path / "store"):
+        assert Results(store).lookup(PLAN_KEY)
+        assert content(Artifacts(store).open(digests["out"])) == FILES
+
+
 def test_publish_on_a_read_only_store_is_a_store_error(tmp_path: Path) -> None:
     state = open_state(Store(tmp_path / "store"), PLAN_KEY)
     write_files(state.path, {"step-1/a": b"1"})
