@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
 
-from typing_extensions import override
-
 
 class ExitCode(IntEnum):
     """What the `pipeline` command ends with."""
@@ -20,13 +18,18 @@ class ExitCode(IntEnum):
 
 
 class WorkerExit(IntEnum):
-    """What a worker process ends with; the numbers follow sysexits.h where it has one."""
+    """What a worker process ends with; the numbers follow sysexits.h where it has one.
+
+    STORE (disk or store refused) is retried and counted as a crash is; when it is the last word, the
+    run ends as an infrastructure failure.
+    """
 
     DONE = 0
     USAGE = 64
     DATA = 65
     INPUT = 66
     DIVERGED = 70
+    STORE = 74
     PREEMPTED = 75
     CONFIG = 78
 
@@ -57,8 +60,8 @@ class Problem:
     message: str
     fix: str = ""
 
-    @override
-    def __str__(self) -> str:
+    # No @override: typing_extensions would be a tenth of the start-up time of the command.
+    def __str__(self) -> str:  # type: ignore[explicit-override]  # see above
         """`file:line:col: path: what is wrong. What to do.`."""
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
         where = f"{self.path}: " if self.path else ""

@@ -70,12 +70,15 @@ def verify_artifacts(store: Store) -> Iterator[Verdict]:
     """Reads every artifact in full, in the order of their digests, one verdict at a time.
 
     A damaged one is taken out of use, so that the next run makes it again: look-ups trust sizes,
-    and would offer it for ever. Its files stay until they are made anew or evicted.
+    and would offer it for ever. Its files stay until they are made anew or evicted. Folders without
+    a manifest are no artifacts (a commit under way, or one that was killed) and are left out.
 
     Raises:
         StoreError: the store failed.
     """
     for digest in store.list("artifacts"):
+        if not store.exists(manifest_key(digest)):
+            continue
         verdict = verify_artifact(store, digest)
         if verdict.problem:
             _take_out_of_use(store, digest)

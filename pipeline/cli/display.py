@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -256,7 +255,6 @@ _TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
     ev.StageBlocked: lambda e, _: f"{e.stage}: blocked, {e.by} failed",
     ev.CellsProposed: lambda e, _: f"{e.stage}: {len(e.cells)} new cells",
     ev.CancelRequested: lambda e, _: "stopping" + (" at once" if e.now else " after a checkpoint"),
-    ev.RunEnded: lambda e, s: (
-        f"run {s.run}: {e.status}" + (f": {json.dumps(e.cause)}" if e.cause else "")
-    ),
+    # How it ended, the summary says; it is printed after the display is gone.
+    ev.RunEnded: lambda e, s: f"run {s.run}: {e.status}: {e.cause}" if e.cause else "",
 }

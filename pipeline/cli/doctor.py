@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import typer
@@ -45,6 +42,8 @@ def _python() -> Check:
 
 
 def _torch() -> list[Check]:
+    from importlib import metadata
+
     checks = []
     for name, wanted in TORCH_TRIO.items():
         try:
@@ -57,6 +56,8 @@ def _torch() -> list[Check]:
 
 
 def _compiler() -> Check:
+    import shutil
+
     found = shutil.which("c++") or shutil.which("g++")
     # Training on CPU compiles nothing; a compiler is needed for torch.compile and GPU kernels.
     return Check("C++ compiler", found or "none (only torch.compile and GPU kernels need one)")
@@ -67,6 +68,9 @@ def _cpus() -> Check:
 
 
 def _work_folder() -> Check:
+    import shutil
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(dir=Path.cwd()):
             pass
@@ -78,6 +82,8 @@ def _work_folder() -> Check:
 
 
 def _shm() -> Check:
+    import shutil
+
     folder = Path("/dev/shm")
     if not folder.is_dir():
         return Check("/dev/shm", "none (not a Linux machine)")

@@ -27,6 +27,8 @@ app = typer.Typer(
     help="Runs a declarative pretraining pipeline: one dag.yaml, on this machine or a cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help: loading rich to draw boxes around it would double the time it takes.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

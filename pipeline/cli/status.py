@@ -156,7 +156,8 @@ def _print_run(store: Any, state: Any, record: Any) -> None:
         if value:
             print(f"  {name:10}{value}")
     for checkout in record.code:
-        print(f"  code      {checkout}")
+        dirty = f" with uncommitted changes {checkout.dirty[:12]}" if checkout.dirty else ""
+        print(f"  code      {checkout.folder} at {checkout.commit[:12]}{dirty}")
 
 
 def _print_stage(stage: Any) -> None:

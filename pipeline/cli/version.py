@@ -1,8 +1,6 @@
 """`pipeline version`: what is installed here."""
 
 import json
-import platform
-from importlib import metadata
 
 from pipeline.cli.options import Output, OutputFormat
 
@@ -11,6 +9,9 @@ DISTRIBUTIONS = ("pretraining-pipeline", "torch", "torchvision", "torchaudio", "
 
 def version(output: OutputFormat = Output.TEXT) -> None:
     """Prints the version of the pipeline and of what it trains with."""
+    import platform
+    from importlib import metadata
+
     found = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

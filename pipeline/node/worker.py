@@ -120,11 +120,13 @@ def describe_failure(exc: BaseException) -> RankFailure:
         # exit(0) too is a failure: the outputs were not committed.
         code = exc.code if isinstance(exc.code, int) and exc.code else _CRASHED
         message = f"the stage called exit({exc.code!r})"
+    elif isinstance(exc, InfrastructureError) or _is_full(exc):
+        code = int(WorkerExit.STORE)
     else:
         code = _CRASHED
     if isinstance(exc, MemoryError):
         message = f"out of memory{': ' if message else ''}{message}"
-    elif isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif _is_full(exc):
         message = f"the disk is full: {exc}. Free space; the next attempt goes on from its state."
     lines = "".join(traceback.format_exception(exc)).splitlines()
     return RankFailure(
@@ -137,6 +139,10 @@ def describe_failure(exc: BaseException) -> RankFailure:
         exit_code=code,
         time=time.time(),
     )
+
+
+def _is_full(exc: BaseException) -> bool:
+    return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def redirect_output(log: Path) -> None:

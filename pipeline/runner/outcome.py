@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import Cancelled, PipelineError, StageFailed
+from pipeline.errors import (
+    Cancelled,
+    InfrastructureError,
+    PipelineError,
+    StageFailed,
+    WorkerExit,
+)
 from pipeline.runner import events as ev
 from pipeline.runner.events import Entry
 from pipeline.runner.state import RunState, RunStatus
@@ -62,7 +68,11 @@ class RunOutcome:
             return Cancelled(
                 f"run {self.state.run} was stopped; `pipeline resume {self.state.run}` goes on"
             )
-        return StageFailed("\n".join(failure_line(one) for one in self.state.failures()))
+        failures = self.state.failures()
+        message = "\n".join(failure_line(one) for one in failures)
+        if all(one.exit_code == WorkerExit.STORE for one in failures):
+            return InfrastructureError(message)
+        return StageFailed(message)
 
 
 def failure_line(failure: ev.StageFailed) -> str:

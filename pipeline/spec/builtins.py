@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline.spec.config import Source, StageConfig
 from pipeline.spec.ports import (
@@ -17,6 +17,7 @@ from pipeline.spec.ports import (
     parse_port,
     parse_ports,
 )
+from pipeline.spec.scalars import scalar_text
 from pipeline.spec.stage import StageSpec
 
 PLACEHOLDER = re.compile(
@@ -25,6 +26,14 @@ PLACEHOLDER = re.compile(
 """What `fill` replaces; other braces stay as they are, so JSON and awk need no escape."""
 _GLOB = re.compile(r"[*?\[]")
 _Ports = tuple[Mapping[str, Port], Mapping[str, Port]]
+
+
+def _as_text(value: object) -> object:
+    return scalar_text(value) if isinstance(value, bool | int | float) else value
+
+
+_Text = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | int | float | bool)]
+"""A text; a number stands for itself, so that `${matrix.lr}` may be an argument."""
 
 
 class CommandConfig(StageConfig):
@@ -36,7 +45,7 @@ class CommandConfig(StageConfig):
     scratch folder and inherits the environment; a status other than 0 fails the stage.
     """
 
-    argv: tuple[str, ...] = Field(min_length=1, description="program and arguments; no shell")
+    argv: tuple[_Text, ...] = Field(min_length=1, description="program and arguments; no shell")
     inputs: dict[PortName, InputText] = Field(
         {}, description="input port -> kind, e.g. shards(tokens); scores[] takes a list"
     )
@@ -46,7 +55,7 @@ class CommandConfig(StageConfig):
     sources: dict[PortName, Source] = Field(
         {}, description="scripts and data the program reads; their content is part of the key"
     )
-    env: dict[str, str] = Field(
+    env: dict[str, _Text] = Field(
         {}, description="variables set for the program; part of the key, so no place for secrets"
     )
 

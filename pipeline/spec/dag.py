@@ -14,12 +14,17 @@ from pipeline.spec.stage import StageSpec
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value comes from: "default", "file", "profile NAME", "values FILE" or "--set"."""
+    """Where a value comes from: "default", "file", "profile NAME", "values FILE" or "--set".
+
+    `line` and `column` count from 1, 0 is no position. `environment` names the variables whose
+    values are part of this one: what they hold may be a secret.
+    """
 
     layer: str
     file: str = ""
     line: int = 0
     column: int = 0
+    environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Dag:
         cluster: the profile's `cluster:` block as it stands; the executor it names validates it.
         stages: address -> Stage, upstream before downstream, otherwise in file order.
         resolved: the file after interpolation, profile, values and sets; what the run records.
+            A value of the environment stands in it as `${env.NAME}`, a matrix as it is written.
     """
 
     name: str

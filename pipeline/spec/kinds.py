@@ -135,7 +135,7 @@ def _from_file(file: Path, name: str) -> StageSpec:
 
 def _checked(found: object, where: str) -> StageSpec:
     if not isinstance(found, StageSpec):
-        msg = f"{where} is a {type(found).__name__}, not a StageSpec"
+        msg = f"{where} is of type {type(found).__name__}, not a StageSpec"
         raise UserError(msg)
     return found
 

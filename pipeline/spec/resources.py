@@ -1,8 +1,8 @@
 """What a stage needs to run, and how its numbers are computed; placement never enters a key."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
@@ -15,13 +15,22 @@ class NodeRange(BaseModel):
     min: int = Field(gt=0)
     max: int = Field(gt=0)
 
+    @model_validator(mode="after")
+    def _min_is_not_above_max(self) -> Self:
+        if self.min > self.max:
+            msg = f"min={self.min} is above max={self.max}"
+            raise ValueError(msg)
+        return self
+
 
 class Resources(BaseModel):
     """The `resources:` block of a stage."""
 
     model_config = _STRICT
 
-    nodes: int | NodeRange = Field(1, description="machines of a gang; on one machine, agents")
+    nodes: Annotated[int, Field(gt=0)] | NodeRange = Field(
+        1, description="machines of a gang; on one machine, agents"
+    )
     processes_per_node: int | None = Field(
         None, gt=0, description="ranks a node; default: gpus_per_node, or 1 without GPUs"
     )

@@ -165,7 +165,7 @@ def _damage_is_bad_data(path: Path) -> Iterator[None]:
         gzip.BadGzipFile,
         zstandard.ZstdError,
         EOFError,
-        NotImplementedError,
+        RuntimeError,  # what zipfile raises for a compression it does not know
         FileExistsError,
         NotADirectoryError,
     )

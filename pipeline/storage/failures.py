@@ -38,6 +38,10 @@ _FIXES = {
         "a file stands where a folder must be",
         "Remove that file, or name another store.",
     ),
+    errno.EXDEV: (
+        "the store spans two file systems",
+        "Put the whole store on one: what is committed is moved within it.",
+    ),
     errno.EMFILE: ("too many open files", "Raise the limit (ulimit -n)."),
     errno.ENAMETOOLONG: ("name too long", "Use a store with a shorter path."),
     errno.EIO: ("input/output error", "Check the disk or the mount."),

@@ -1,6 +1,7 @@
 """A store on any file system that fsspec knows: S3, Google Cloud Storage, Azure, memory."""
 
 import datetime
+import difflib
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,6 +15,19 @@ from pipeline.storage.backend import Backend, FileInfo
 _MODIFIED_FIELDS = ("LastModified", "last_modified", "mtime", "updated", "created")
 _CONFLICT_TRIES = 4
 _CONFLICT_PAUSE_SECONDS = 0.1
+
+
+def unknown_protocol(url: str) -> str | None:
+    """The part of a URL that no file system is known for, with a guess; None when all are known."""
+    # Deferred: 90 ms that a local store never needs.
+    import fsspec  # noqa: PLC0415 - see above
+
+    known = fsspec.available_protocols()
+    for protocol in url.partition("://")[0].split("::"):
+        if protocol not in known:
+            guess = difflib.get_close_matches(protocol, known, n=1)
+            return f"{protocol!r}" + (f"; did you mean {guess[0]}?" if guess else "")
+    return None
 
 
 class ObjectFolder(Backend):

@@ -15,7 +15,7 @@ from pipeline.storage.backend import Backend, FileInfo
 from pipeline.storage.failures import has_secret, redact, store_failure
 from pipeline.storage.keys import check_key
 from pipeline.storage.local import LocalFolder
-from pipeline.storage.remote import ObjectFolder
+from pipeline.storage.remote import ObjectFolder, unknown_protocol
 
 _LOCAL_PROTOCOLS = ("file", "local")
 _OUR_MISTAKES = (TypeError, AttributeError, NameError, AssertionError)
@@ -39,7 +39,7 @@ class Store:
                 or the machine, never from the URL: it is recorded in every run.
 
         Raises:
-            UserError: the URL carries a password or a query, or names nothing.
+            UserError: the URL carries a password or a query, names nothing, or has an unknown protocol.
         """
         text = os.fspath(url)
         if has_secret(text):
@@ -50,6 +50,9 @@ class Store:
             raise UserError(msg)
         protocol, separator, rest = text.partition("://")
         if separator and protocol not in _LOCAL_PROTOCOLS:
+            if unknown := unknown_protocol(text):
+                msg = f"store {text}: no file system is known as {unknown}"
+                raise UserError(msg)
             self._url = text.rstrip("/")
             self._backend: Backend = ObjectFolder(self._url)
             return

@@ -18,7 +18,7 @@ from tests.integration.node.attempts import MakeJob, Submit
 def test_commit_without_the_lease_leaves_no_artifact(submit: Submit) -> None:
     attempt = submit("write", lease_token="lost")
     end = attempt.end()
-    assert end.exit_code == 1
+    assert end.exit_code == 74
     assert end.cause.startswith("rank 0: LeaseLost: ")
     assert attempt.artifacts() == []
 
@@ -96,7 +96,7 @@ def test_commit_on_a_full_disk_says_so_and_leaves_no_artifact(
     finally:
         executor.close()
         subprocess.run(["umount", str(tmp_path / "store")], check=True)
-    assert end.exit_code == 1
+    assert end.exit_code == 74
     assert "No space left on device" in end.cause
     assert again.exit_code == 0
 

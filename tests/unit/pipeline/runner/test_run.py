@@ -181,6 +181,12 @@ def test_run_bad_data_is_never_retried_and_says_what_to_do(lab: Lab) -> None:
     )
 
 
+def test_run_store_that_workers_cannot_write_is_no_fault_of_the_stage(lab: Lab) -> None:
+    outcome = lab.run(lab.plan(CHAIN), lab.executor({"a": [74, 74, 74]}))
+    assert isinstance(outcome.error, InfrastructureError)
+    assert "74 store or disk failed" in str(outcome.error)
+
+
 def test_run_preemptions_are_free_while_there_is_progress(lab: Lab) -> None:
     plan = lab.plan({"a": Toy("x", retry=Retry(max_attempts=1, backoff_seconds=0))})
     steps = iter(range(10, 1000, 10))

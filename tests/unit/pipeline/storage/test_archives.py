@@ -101,6 +101,13 @@ def test_extract_archive_refuses_a_link_in_a_zip(tmp_path: Path) -> None:
         unpack(tmp_path, zip_of({"evil": b"/etc"}, mode=stat.S_IFLNK | 0o777))
 
 
+def test_extract_archive_refuses_a_zip_compressed_in_an_unknown_way(tmp_path: Path) -> None:
+    data = bytearray(zip_of({"a": b"1" * 100}))
+    data[8] = data[data.rindex(b"PK\1\2") + 10] = 99
+    with pytest.raises(DataError, match="damaged or not an archive we read"):
+        unpack(tmp_path, bytes(data))
+
+
 def test_extract_archive_refuses_a_name_that_occurs_twice(tmp_path: Path) -> None:
     data = tar_of((tarfile.TarInfo("a"), b"1"), (tarfile.TarInfo("a"), b"2"))
     with pytest.raises(DataError, match="member 'a' occurs twice"):

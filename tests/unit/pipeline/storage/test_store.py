@@ -231,6 +231,11 @@ def test_store_error_of_an_unreachable_server_says_so(
         s3fs.S3FileSystem.clear_instance_cache()
 
 
+def test_store_url_with_an_unknown_protocol_is_refused_with_a_guess() -> None:
+    with pytest.raises(UserError, match="no file system is known as 's33'; did you mean s3"):
+        Store("s33://bucket")
+
+
 def test_store_without_its_package_says_what_to_install() -> None:
     with pytest.raises(StoreError, match="Install the extra"):
         Store("gs://bucket/x").read("a")

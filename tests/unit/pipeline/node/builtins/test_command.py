@@ -51,7 +51,7 @@ def test_command_fills_placeholders_with_paths_and_seed(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("code", [int(c) for c in WorkerExit if c not in (0, 75)])
+@pytest.mark.parametrize("code", [int(c) for c in WorkerExit if c not in (0, 74, 75)])
 def test_command_that_ends_with_a_worker_code_ends_the_worker_alike(
     tmp_path: Path, code: int
 ) -> None:
