@@ -1,11 +1,13 @@
 """Where the ranks of one attempt meet, and the environment that tells them."""
 
+import socket
 from dataclasses import dataclass
 
 from pipeline.spec.context import World
 from pipeline.spec.job import Job
 from pipeline.spec.stage import Launch
 
+LOOPBACK = "127.0.0.1"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -59,4 +61,12 @@ def rank_environment(
             "MASTER_ADDR": meeting.address,
             "MASTER_PORT": str(meeting.port),
         }
+        if meeting.address == LOOPBACK:
+            variables |= {"GLOO_SOCKET_IFNAME": _loopback_interface()}
     return variables
+
+
+def _loopback_interface() -> str:
+    """What gloo shall use on one machine; left alone it asks for the host's name in the DNS."""
+    names = {name for _, name in socket.if_nameindex()}
+    return "lo" if "lo" in names else "lo0"

@@ -1,6 +1,7 @@
 """The life of one worker process, from the fork to its exit code; the stage's part is in harness."""
 
 import atexit
+import ctypes
 import errno
 import faulthandler
 import io
@@ -21,8 +22,10 @@ from pipeline.spec.attempt import AttemptFolder, RankFailure
 from pipeline.spec.context import World
 from pipeline.spec.job import Job
 
+_LIBC = ctypes.CDLL(None)
 _TRACEBACK_LINES = 40
 _CRASHED = 1
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +75,7 @@ def fork(run: Callable[[], int]) -> int:
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        _LIBC.fflush(None)  # what C libraries printed; os._exit would drop it
         os._exit(code)
 
 
@@ -91,6 +95,7 @@ def work(
     stop.install()
     die_with(lifelines)
     redirect_output(folder.log(world.rank))
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, force=True)
     # Before torch is imported: it reads the thread counts once.
     os.environ.update(environment)
     faulthandler.enable()
@@ -157,12 +162,6 @@ def redirect_output(log: Path) -> None:
     os.close(source)
     sys.stdout = _line_buffered(1)
     sys.stderr = _line_buffered(2)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
 
 
 def _line_buffered(descriptor: int) -> io.TextIOWrapper:

@@ -50,6 +50,9 @@ class Attempt:
         assert end.attempt_id == self.job.attempt_id
         return end
 
+    def stop(self, *, now: bool = False) -> None:
+        self.executor.stop(self.job.attempt_id, now=now)
+
     def pids(self, rank: int = 0) -> dict[str, Any]:
         return pids_of(self.job, rank)
 

@@ -1,5 +1,6 @@
 """Attempts of the toy kind on a real local executor."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,50 +9,43 @@ import pytest
 
 from pipeline.executors.local.executor import LocalExecutor
 from pipeline.spec.job import Job
-from pipeline.spec.stage import Launch
 from tests.integration.node.attempts import TOYS, Attempt, MakeJob, Submit
+from tests.jobs import job_of
+
+_NUMBERS = itertools.count()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def executor() -> Iterator[LocalExecutor]:
+    """One for all tests that leave its fork server alone: starting that takes half a second."""
     local = LocalExecutor()
     yield local
     local.close()
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> MakeJob:
-    numbers = iter(range(1000))
+def submit_alone(make_job: MakeJob) -> Iterator[Submit]:
+    """As `submit`, on an executor of the test's own."""
+    local = LocalExecutor()
+    yield _submit_to(local, make_job)
+    local.close()
 
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> MakeJob:
     def make(config: dict[str, Any], **fields: Any) -> Job:
-        number = next(numbers)
+        number = next(_NUMBERS)
         folder = tmp_path / "runs" / "r" / "stages" / "toy" / str(number)
         folder.mkdir(parents=True)
         values: dict[str, Any] = {
-            "run": "r",
-            "stage": "toy",
-            "attempt": 1,
             "attempt_id": f"a{number}",
             "kind": f"{TOYS}:TOY",
             "config": config,
-            "inputs": {},
             "plan_key": f"p{number}",
-            "content_key": "c",
-            "code_digest": "",
-            "lease_token": "",
-            "seed": 1,
-            "engine": {},
-            "launch": Launch.PROCESS,
-            "nodes": 1,
-            "processes_per_node": 1,
-            "gpus_per_node": 0,
-            "cpus_per_process": 1,
-            "timeout_seconds": None,
-            "grace_seconds": 20.0,
             "store": (tmp_path / "store").as_uri(),
             "folder": str(folder),
         }
-        job = Job.model_validate(values | fields)
+        job = job_of(**values | fields)
         (folder / "job.json").write_text(job.model_dump_json())
         return job
 
@@ -60,6 +54,10 @@ def make_job(tmp_path: Path) -> MakeJob:
 
 @pytest.fixture
 def submit(executor: LocalExecutor, make_job: MakeJob) -> Submit:
+    return _submit_to(executor, make_job)
+
+
+def _submit_to(executor: LocalExecutor, make_job: MakeJob) -> Submit:
     def start(
         do: str, *, by: int | None = None, otherwise: str = "write", **fields: Any
     ) -> Attempt:

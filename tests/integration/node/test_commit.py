@@ -86,12 +86,13 @@ def test_commit_on_a_full_disk_says_so_and_leaves_no_artifact(
         pytest.skip("needs the right to mount a tmpfs")
     executor = LocalExecutor()
     try:
-        executor.submit(make_job({"text": "x" * 200_000}))
+        first = make_job({"text": "x" * 200_000})
+        executor.submit(first)
         (end,) = executor.wait(30)
         assert not list((tmp_path / "store").glob("artifacts/*"))
         # As the runner does behind a failed attempt; now the next one has space.
-        Artifacts(Store(tmp_path / "store")).discard("p0", "a0")
-        executor.submit(make_job({"text": "x"}, plan_key="p0"))
+        Artifacts(Store(tmp_path / "store")).discard(first.plan_key, first.attempt_id)
+        executor.submit(make_job({"text": "x"}, plan_key=first.plan_key))
         (again,) = executor.wait(30)
     finally:
         executor.close()

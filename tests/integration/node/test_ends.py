@@ -17,7 +17,7 @@ TWO_NODES: dict[str, Any] = {"launch": Launch.GANG, "nodes": 2, "processes_per_n
 
 def test_process_that_returns_commits_a_verified_artifact(submit: Submit) -> None:
     attempt = submit("write")
-    assert attempt.end() == AttemptEnd("a0", 0, None, "")
+    assert attempt.end() == AttemptEnd(attempt.job.attempt_id, 0, None, "")
     (artifact,) = attempt.artifacts()
     assert (artifact / "files" / "part-0.txt").read_text() == "x"
     exit_record = NodeExit.read(attempt.folder.node_exit(0))
@@ -165,7 +165,7 @@ def test_submit_of_more_gpus_than_there_are_is_refused(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     local = LocalExecutor()
-    with pytest.raises(InfrastructureError, match="toy needs 4 GPUs; 2 are free here"):
+    with pytest.raises(InfrastructureError, match="needs 4 GPUs; 2 are free here"):
         local.submit(make_job({}, launch=Launch.GANG, nodes=2, gpus_per_node=2))
     local.close()
 
@@ -175,7 +175,7 @@ def test_attempts_side_by_side_get_different_ports_and_each_its_end(submit: Subm
     ends: set[tuple[str, int]] = set()
     while len(ends) < 4:
         ends |= {(end.attempt_id, end.exit_code) for end in attempts[0].executor.wait(30)}
-    assert ends == {(f"a{n}", 0) for n in range(4)}
+    assert ends == {(attempt.job.attempt_id, 0) for attempt in attempts}
     ports = {
         json.loads(path.read_text())["MASTER_PORT"]
         for artifact in attempts[0].artifacts()

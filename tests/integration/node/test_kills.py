@@ -36,9 +36,9 @@ def _all(pids: dict[str, Any]) -> list[int]:
     ],
 )
 def test_kill_9_leaves_nothing_and_ends_the_attempt(
-    submit: Submit, victim: str, cause: str
+    submit_alone: Submit, victim: str, cause: str
 ) -> None:
-    attempt = submit(
+    attempt = submit_alone(
         "family", otherwise="ignore stop", by=0, processes_per_node=2, launch=Launch.GANG
     )
     family, other = attempt.pids(0), attempt.pids(1)
@@ -68,33 +68,33 @@ def test_kill_9_of_the_runner_leaves_nothing(make_job: MakeJob) -> None:
     wait_for(lambda: not any(is_alive(pid) for pid in everyone), 5)
 
 
-def test_attempt_after_the_fork_server_was_killed_runs_on_a_new_one(submit: Submit) -> None:
-    first = submit("wait for stop")
+def test_attempt_after_the_fork_server_was_killed_runs_on_a_new_one(submit_alone: Submit) -> None:
+    first = submit_alone("wait for stop")
     server = first.pids()["server"]
     os.kill(server, signal.SIGKILL)
     assert first.end(10).exit_code == 137
-    second = submit("write")
+    second = submit_alone("write")
     assert second.end(30).exit_code == 0
 
 
-def test_fork_server_killed_while_idle_costs_no_attempt(submit: Submit) -> None:
-    first = submit("wait for stop")
+def test_fork_server_killed_while_idle_costs_no_attempt(submit_alone: Submit) -> None:
+    first = submit_alone("wait for stop")
     server = first.pids()["server"]
-    first.executor.stop("a0", now=False)
+    first.stop()
     first.end()
     os.kill(server, signal.SIGKILL)
     wait_for(lambda: not is_alive(server), 5)
-    assert submit("write").end(30).exit_code == 0
+    assert submit_alone("write").end(30).exit_code == 0
 
 
-def test_fork_server_has_one_thread(submit: Submit) -> None:
-    attempt = submit("wait for stop")
+def test_fork_server_has_one_thread(submit_alone: Submit) -> None:
+    attempt = submit_alone("wait for stop")
     server = attempt.pids()["server"]
     assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1
 
 
-def test_close_leaves_nothing(submit: Submit) -> None:
-    attempt = submit("family")
+def test_close_leaves_nothing(submit_alone: Submit) -> None:
+    attempt = submit_alone("family")
     pids = attempt.pids()
     attempt.executor.close()
     assert [pid for pid in [*_all(pids), pids["agent"], pids["server"]] if is_alive(pid)] == []

@@ -14,7 +14,7 @@ from tests.integration.node.attempts import Submit
 def test_stop_lets_the_stage_save_and_exits_75(submit: Submit) -> None:
     attempt = submit("wait for stop")
     attempt.pids()
-    attempt.executor.stop("a0", now=False)
+    attempt.stop()
     end = attempt.end()
     assert (end.exit_code, end.cause) == (75, "rank 0: Preempted: state saved at step 3")
     assert (attempt.state / "saved-0").read_text() == "step 3"
@@ -22,14 +22,14 @@ def test_stop_lets_the_stage_save_and_exits_75(submit: Submit) -> None:
 
 def test_stop_before_the_stage_begins_exits_75_too(submit: Submit) -> None:
     attempt = submit("write")
-    attempt.executor.stop("a0", now=False)
+    attempt.stop()
     assert attempt.end().exit_code in (0, 75)  # whichever came first; never a crash
 
 
 def test_stop_of_a_rank_that_ignores_it_kills_it_after_the_grace_period(submit: Submit) -> None:
     attempt = submit("ignore stop", grace_seconds=0.3)
     attempt.pids()
-    attempt.executor.stop("a0", now=False)
+    attempt.stop()
     end = attempt.end(5)
     assert end.exit_code == 137
     assert end.cause == "rank 0 had not ended 0.3 s after SIGTERM and was killed"
@@ -38,7 +38,7 @@ def test_stop_of_a_rank_that_ignores_it_kills_it_after_the_grace_period(submit: 
 def test_stop_now_waits_for_nobody(submit: Submit) -> None:
     attempt = submit("ignore stop")
     attempt.pids()
-    attempt.executor.stop("a0", now=True)
+    attempt.stop(now=True)
     end = attempt.end(5)
     assert (end.exit_code, end.cause) == (137, "ended at once, as asked")
 
@@ -46,7 +46,7 @@ def test_stop_now_waits_for_nobody(submit: Submit) -> None:
 def test_stop_of_an_attempt_that_ended_is_harmless(submit: Submit) -> None:
     attempt = submit("write")
     attempt.end()
-    attempt.executor.stop("a0", now=True)
+    attempt.stop(now=True)
     assert attempt.executor.wait(0.1) == []
 
 
