@@ -32,7 +32,7 @@ def test_process_that_returns_commits_a_verified_artifact(submit: Submit) -> Non
         ("bug", 1, "rank 0: ZeroDivisionError: division by zero"),
         ("exit", 1, "rank 0: SystemExit: the stage called exit(0)"),
         ("memory", 1, "rank 0: MemoryError: out of memory"),
-        ("disk full", 1, "rank 0: OSError: the disk is full: [Errno 28]"),
+        ("disk full", 74, "rank 0: OSError: the disk is full: [Errno 28]"),
         ("segfault", 139, "rank 0 was killed by SIGSEGV"),
         ("nothing", 65, "rank 0: DataError: output port out: the stage wrote no file"),
     ],
