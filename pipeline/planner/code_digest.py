@@ -4,32 +4,37 @@ Comments, docstrings, formatting and line numbers do not count: what is hashed i
 """
 
 import ast
-import importlib.util
 import json
-import os
+import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from pipeline.planner.memo import Memo, Stamp
+from typing_extensions import override
+
+from pipeline.planner.memo import Memo, is_settled
+from pipeline.planner.modules import Module, Modules
 from pipeline.spec.stage import StageSpec
 from pipeline.storage.digests import sha256_bytes
 
 _FRAMEWORK = ("pipeline.training", "pipeline.shards", "pipeline.node.builtins")
 """What of the framework decides results; the rest decides where, when and how they are kept."""
+_PROJECT = ("stages", "data_prep")
+_VERSION = 1
+"""Of the digest of a file; the memo forgets what was made by other rules."""
 
 
 @dataclass(frozen=True)
 class _File:
-    """One parsed file: digest of its tree and the modules it may import, absolute names."""
+    """One parsed file: digest of its tree, and the modules it may import by their full names."""
 
     digest: str
     imports: tuple[str, ...]
 
 
 class CodeDigests:
-    """Digests of the code of stage kinds; parses each file once."""
+    """Digests of the code of stage kinds; looks at each file once."""
 
     def __init__(self, memo: Memo) -> None:
         """`memo` spares parsing what has not changed since."""
@@ -38,64 +43,68 @@ class CodeDigests:
         self._kinds: dict[tuple[str, str], dict[str, str]] = {}
 
     def of(self, spec: StageSpec, kind: str) -> dict[str, str]:
-        """File name -> digest: the entry point's package and the project code it imports.
+        """Module -> digest: the entry point's package and the project code it imports.
 
         The whole package counts, not only what the entry point imports: it may load the rest in
-        ways that no reader of the source sees.
+        ways that no reader of the source sees. Of a kind in a file of its own, that file and what
+        it imports from its folder count.
+
+        Args:
+            spec: the stage kind.
+            kind: its `Stage.kind`: an entry point's name, or "/dir/my_stage.py:SPEC".
         """
         key = (spec.run, kind)
         if key not in self._kinds:
-            self._kinds[key] = self._collect(spec, kind)
+            self._kinds[key] = self._collect(spec.run.partition(":")[0], kind)
         return self._kinds[key]
 
-    def _collect(self, spec: StageSpec, kind: str) -> dict[str, str]:
-        module = spec.run.partition(":")[0]
-        own = module.partition(".")[0]
-        file, _, _ = kind.rpartition(":")
-        path = Path(file) if file.endswith(".py") else None
-        found: dict[str, Path] = {}
-        queue: list[str] = []
-        if path is not None:
-            found[path.name] = path
-            queue += self._parse(path).imports
-        if path is None or path.stem != module:
-            package = module.rpartition(".")[0] or module
-            folder = _folder_of(package)
-            queue += [module, *(_modules_below(package, folder) if folder else ())]
+    def _collect(self, entry: str, kind: str) -> dict[str, str]:
+        file = Path(kind.rpartition(":")[0])
+        is_file = file.suffix == ".py"
+        modules = Modules(file.parent if is_file else None)
+        package = entry.rpartition(".")[0] or entry
+        own = entry.partition(".")[0]
+        queue = [Module(file.stem, file)] if is_file else []
+        if not is_file or file.stem != entry:
+            queue += modules.below(package)
+        found: dict[str, str] = {}
         seen: set[str] = set()
         while queue:
-            name = queue.pop()
-            if name in seen or not _counts(name, own):
+            module = queue.pop()
+            counts = _counts(module.name, own) or modules.is_beside(module.name)
+            if not counts or module.name in found:
                 continue
-            seen.add(name)
-            if (source := _module_file(name)) is None:
-                continue
-            found[name] = source
-            queue += self._parse(source).imports
-            queue.append(name.rpartition(".")[0])
-        return {name: self._parse(path).digest for name, path in sorted(found.items())}
+            parsed = self._parse(module.file)
+            found[module.name] = parsed.digest
+            for name in parsed.imports:
+                if name not in seen:
+                    seen.add(name)
+                    queue += modules.along(name)
+        return dict(sorted(found.items()))
 
     def _parse(self, path: Path) -> _File:
         if path not in self._files:
-            status = path.stat()
-            stamp = Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
-            kept = self._memo.get({f"code:{path}": stamp}).get(f"code:{path}")
-            parsed = _from_text(kept) if kept else None
-            if parsed is None:
-                parsed = _parse_file(path)
-                text = json.dumps([parsed.digest, parsed.imports])
-                self._memo.put([(f"code:{path}", stamp, text)])
-            self._files[path] = parsed
+            self._files[path] = self._remembered(path)
         return self._files[path]
+
+    def _remembered(self, path: Path) -> _File:
+        now, status = time.time_ns(), path.stat()
+        name = f"code:{path}"
+        stamp = f"{_VERSION}:{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
+        parsed = _from_text(self._memo.get({name: stamp}).get(name, ""))
+        if parsed is None:
+            parsed = _read(path)
+            if is_settled(status.st_mtime_ns, now):
+                self._memo.put([(name, stamp, json.dumps([parsed.digest, parsed.imports]))])
+        return parsed
 
 
 def _counts(name: str, own: str) -> bool:
-    """Whether a module is project code: of the stage's own distribution, or of the framework."""
-    if not name:
-        return False
-    if name.partition(".")[0] == "pipeline":
+    """Whether a module decides results: the stage's own distribution, or part of this project."""
+    top = name.partition(".")[0]
+    if top == "pipeline":
         return any(name == part or name.startswith(f"{part}.") for part in _FRAMEWORK)
-    return name.partition(".")[0] in {own, "stages", "data_prep"}
+    return top in (own, *_PROJECT)
 
 
 def _from_text(text: str) -> _File | None:
@@ -106,16 +115,28 @@ def _from_text(text: str) -> _File | None:
         return None
 
 
-def _parse_file(path: Path) -> _File:
+def _read(path: Path) -> _File:
     source = path.read_bytes()
     try:
-        tree = ast.parse(source, str(path))
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said again by whoever runs the code
+            tree = ast.parse(source, str(path))
+        imports = tuple(sorted(set(_imports(tree, path))))
+        # The tree as text, not as a dump: the same for every Python that can read the code.
+        text = ast.unparse(_WithoutDocstrings().visit(tree))
+    except (SyntaxError, ValueError, RecursionError):
         # It cannot run either; its bytes tell one broken state from the next.
         return _File(sha256_bytes(source), ())
-    imports = tuple(sorted(set(_imports(tree, path))))
-    _strip_docstrings(tree)
-    return _File(sha256_bytes(ast.dump(tree, include_attributes=False).encode()), imports)
+    return _File(sha256_bytes(text.encode(errors="surrogatepass")), imports)
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Leaves out strings that stand alone, which do nothing: docstrings, those of fields too."""
+
+    @override
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if text else node
 
 
 def _imports(tree: ast.AST, path: Path) -> Iterator[str]:
@@ -125,75 +146,17 @@ def _imports(tree: ast.AST, path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = _absolute(path, node.level, base)
+                base = ".".join(part for part in (_package(path, node.level), base) if part)
             yield base
             # `from a import b` may import the module a.b.
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _absolute(path: Path, level: int, name: str) -> str:
-    """The absolute name of a relative import, from where packages lie on disk."""
-    folder = path.parent
-    for _ in range(level - 1):
-        folder = folder.parent
+def _package(path: Path, level: int) -> str:
+    """The package that `level` dots name, from where packages lie on disk."""
+    folder = path.parents[level - 1]
     parts: list[str] = []
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)
         folder = folder.parent
-    return ".".join([*parts, *([name] if name else [])])
-
-
-def _strip_docstrings(tree: ast.AST) -> None:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if not isinstance(node, documented) or not node.body:
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-
-
-@lru_cache(maxsize=256)
-def _root(package: str) -> Path | None:
-    """The folder of a top-level package, or of a top-level module's file; nothing is imported."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
-        return None
-    if spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations)))
-    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
-
-
-def _folder_of(package: str) -> Path | None:
-    top, *rest = package.split(".")
-    root = _root(top)
-    if root is None or root.is_file():
-        return None
-    folder = root.joinpath(*rest)
-    return folder if folder.is_dir() else None
-
-
-def _module_file(name: str) -> Path | None:
-    top, *rest = name.split(".")
-    root = _root(top)
-    if root is None:
-        return None
-    if root.is_file():
-        return root if not rest else None
-    base = root.joinpath(*rest)
-    for path in (base / "__init__.py", base.with_suffix(".py") if rest else None):
-        if path is not None and path.is_file():
-            return path
-    return None
-
-
-def _modules_below(package: str, folder: Path) -> Iterator[str]:
-    for base, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if one != "__pycache__")
-        inner = Path(base).relative_to(folder).parts
-        for file in sorted(files):
-            if file.endswith(".py"):
-                stem = [] if file == "__init__.py" else [file[:-3]]
-                yield ".".join([package, *inner, *stem])
+    return ".".join(parts)

@@ -65,5 +65,5 @@ def explain(plan: Plan, address: str, store: Store) -> Explanation:
     results = Results(store)
     latest = results.latest(plan.dag.name, address)
     before = results.read(latest).result if latest else None
-    changed = changes(before.key_parts, planned.key_parts) if before else []
+    changed = changes(before.key_parts, planned) if before else []
     return Explanation(planned, latest, tuple(changed))

@@ -1,13 +1,13 @@
 """Making the plan: a key for every stage, a look at what is there, a decision with its reasons."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cache.results import Result, Results
-from pipeline.planner.changes import changes, only_code, reasons
+from pipeline.planner.changes import Change, changes, reasons
 from pipeline.planner.digests import Digests
-from pipeline.planner.keys import content_key, planned_stage
+from pipeline.planner.keys import content_key, content_key_of, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.planner.selection import Chosen, Selection, choose, upstream_of
 from pipeline.spec.dag import Dag, Stage
@@ -66,6 +66,7 @@ class _Planner:
         return self._missed(planned, found.reason)
 
     def _missed(self, planned: PlannedStage, reason: str) -> PlannedStage:
+        """Why there is no result under the key: beside the last one at this place in the DAG."""
         address = planned.stage.address
         latest = self._results.latest(self._dag.name, address)
         if latest is None:
@@ -75,13 +76,31 @@ class _Planner:
         before = self._results.read(latest).result
         if before is None:
             return replace(planned, reasons=("miss: the earlier result is gone",))
-        found = changes(before.key_parts, planned.key_parts)
-        if address in self._chosen.accepted and only_code(found):
-            kept = self._results.lookup(latest)
-            if kept is not None:
-                accepted = _reused(planned, kept, f"accepted: {found[0].text}")
-                return replace(accepted, accepted=True)
-        return replace(planned, reasons=reasons(found))
+        found = changes(before.key_parts, planned)
+        if address in self._chosen.accepted:
+            return self._accepted(planned, before, found)
+        return replace(planned, reasons=reasons(found, "miss"))
+
+    def _accepted(
+        self, planned: PlannedStage, before: Result, found: Sequence[Change]
+    ) -> PlannedStage:
+        """Keeps the earlier result when all but the code is as it was."""
+        if not self._is_only_code(found, before, planned.stage):
+            return replace(planned, reasons=reasons(found, "more than code changed"))
+        kept = self._results.find(before.plan_key)
+        if kept.result is None:
+            return replace(planned, reasons=(f"nothing to accept: {kept.reason}",))
+        return replace(_reused(planned, kept.result, *reasons(found, "accepted")), accepted=True)
+
+    def _is_only_code(self, found: Sequence[Change], before: Result, stage: Stage) -> bool:
+        """Whether the inputs hold what they held, and all but the code is as it was."""
+        kinds = {change.name.partition(".")[0] for change in found}
+        if "input" in kinds:
+            # Upstream has other keys, for its code was accepted too; what it gives may be the same.
+            inputs = self._known_inputs(stage)
+            if inputs is None or content_key_of(before.key_parts, inputs) != before.content_key:
+                return False
+        return kinds <= {"code", "input"}
 
     def _known_inputs(self, stage: Stage) -> Mapping[str, str | list[str]] | None:
         """Input digests when everything upstream is reused, else None."""
@@ -102,10 +121,9 @@ class _Planner:
         return inputs
 
 
-def _reused(planned: PlannedStage, result: Result, reason: str) -> PlannedStage:
-    return replace(
-        planned, action=Action.REUSE, reasons=(reason,), artifacts=dict(result.artifacts)
-    )
+def _reused(planned: PlannedStage, result: Result, *reasons: str) -> PlannedStage:
+    artifacts = dict(result.artifacts)
+    return replace(planned, action=Action.REUSE, reasons=reasons, artifacts=artifacts)
 
 
 def _narrow(stages: Mapping[str, PlannedStage], chosen: Chosen) -> dict[str, PlannedStage]:

@@ -1,74 +1,67 @@
-"""Digests of files that were hashed before, by path, size, time and inode; safe to delete."""
+"""Digests that were computed before, by name and stamp, in one file that is safe to delete."""
 
 import logging
+import os
 import sqlite3
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, value TEXT)"
-_FRESH_SECONDS = 2.0
-"""A file that changed this recently may change again without a new time: file systems count in
-ticks, some in seconds."""
+_SCHEMA = "CREATE TABLE IF NOT EXISTS memo (name BLOB PRIMARY KEY, stamp TEXT, value TEXT)"
 _CHUNK = 500  # SQLite's limit on variables was 999 for long
+_WAIT_SECONDS = 1.0
+_FRESH_NS = 2_000_000_000
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """What changes when a file's content does."""
+def is_settled(mtime_ns: int, now_ns: int) -> bool:
+    """Whether a file would show another time if it were written again.
 
-    size: int
-    mtime_ns: int
-    inode: int
+    One that changed within the last two seconds may not: file systems count in ticks, FAT in twos
+    of seconds. What is not settled must not be remembered.
 
-    @property
-    def text(self) -> str:
-        """As it is kept."""
-        return f"{self.size}:{self.mtime_ns}:{self.inode}"
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether a later change would show."""
-        return time.time_ns() - self.mtime_ns > _FRESH_SECONDS * 1e9
+    Args:
+        mtime_ns: the file's time.
+        now_ns: a moment before its content was read.
+    """
+    return now_ns - mtime_ns > _FRESH_NS
 
 
 class Memo:
-    """A small table on disk. It never fails: a broken or locked file only costs recomputation."""
+    """A small table on disk. It never fails: a broken or locked file only costs computing again."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the table; a damaged one is replaced."""
+        """Opens or makes the table; what is no table is replaced."""
         self._path = path
-        self._connection = self._open()
+        self._connection = self._open() or self._open()
 
-    def get(self, stamps: dict[str, Stamp]) -> dict[str, str]:
-        """Values by path, of those whose stamp is still the same."""
+    def get(self, stamps: Mapping[str, str]) -> dict[str, str]:
+        """Name -> value of those whose stamp (name -> stamp) is still the same."""
         found: dict[str, str] = {}
-        if self._connection is None:
-            return found
-        paths = list(stamps)
+        names = list(stamps)
         try:
-            for first in range(0, len(paths), _CHUNK):
-                chunk = paths[first : first + _CHUNK]
+            for first in range(0, len(names), _CHUNK):
+                if self._connection is None:
+                    break
+                # Bytes: a file's name need not be text, and SQLite's text must be.
+                chunk = {os.fsencode(name): name for name in names[first : first + _CHUNK]}
                 marks = ",".join("?" * len(chunk))
-                query = f"SELECT path, stamp, value FROM files WHERE path IN ({marks})"
-                for path, stamp, value in self._connection.execute(query, chunk):
-                    if stamp == stamps[path].text:
-                        found[path] = value
+                query = f"SELECT name, stamp, value FROM memo WHERE name IN ({marks})"
+                for name, stamp, value in self._connection.execute(query, list(chunk)):
+                    if stamp == stamps[chunk[name]] and isinstance(value, str):
+                        found[chunk[name]] = value
         except sqlite3.Error as exc:
             self._give_up(exc)
         return found
 
-    def put(self, entries: Iterable[tuple[str, Stamp, str]]) -> None:
-        """Keeps values; what changed a moment ago is not kept."""
-        rows = [(path, stamp.text, value) for path, stamp, value in entries if stamp.is_settled]
-        if not rows or self._connection is None:
+    def put(self, entries: Iterable[tuple[str, str, str]]) -> None:
+        """Remembers values, (name, stamp, value) each."""
+        rows = [(os.fsencode(name), stamp, value) for name, stamp, value in entries]
+        if self._connection is None or not rows:
             return
         try:
             with self._connection:
-                self._connection.executemany("REPLACE INTO files VALUES (?, ?, ?)", rows)
+                self._connection.executemany("REPLACE INTO memo VALUES (?, ?, ?)", rows)
         except sqlite3.Error as exc:
             self._give_up(exc)
 
@@ -79,25 +72,29 @@ class Memo:
             self._connection = None
 
     def _open(self) -> sqlite3.Connection | None:
-        for attempt in range(2):
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self._path, timeout=1.0)
-                connection.execute("PRAGMA synchronous=OFF")
-                connection.execute(_SCHEMA)
-            except sqlite3.OperationalError as exc:  # locked, read-only: another time
-                _log.debug("no memo of file digests at %s: %s", self._path, exc)
-                return None
-            except (sqlite3.DatabaseError, OSError) as exc:  # not a database
-                _log.debug("memo of file digests at %s is damaged: %s", self._path, exc)
-                if attempt == 0:
-                    self._path.unlink(missing_ok=True)
-                continue
-            return connection
-        return None
+        connection = None
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS)
+            # Not fsynced: what a crash of the machine takes is computed again.
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute(_SCHEMA)
+        except (sqlite3.Error, OSError) as exc:
+            if connection is not None:
+                connection.close()
+            self._remove_damaged(exc)
+            return None
+        return connection
 
     def _give_up(self, exc: sqlite3.Error) -> None:
-        _log.debug("memo of file digests at %s left aside: %s", self._path, exc)
         self.close()
-        if not isinstance(exc, sqlite3.OperationalError):
-            self._path.unlink(missing_ok=True)
+        self._remove_damaged(exc)
+
+    def _remove_damaged(self, exc: Exception) -> None:
+        _log.debug("no memo of digests at %s: %s", self._path, exc)
+        # An OperationalError is a lock, a full disk, a read-only folder: the table may be sound.
+        if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as failure:
+                _log.debug("and it cannot be removed: %s", failure)

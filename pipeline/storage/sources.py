@@ -3,14 +3,18 @@
 import glob
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from pipeline.errors import StoreError
 from pipeline.storage.failures import cause_and_fix, redact
 
 _MAGIC = "*?["
+_VERSION_KEYS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5"),  # of S3 and HTTP, GCS and Azure, GCS, HTTP
+    *("LastModified", "last_modified", "updated", "Last-Modified", "mtime", "created"),
+)
 
 
 class SourceFile(NamedTuple):
@@ -20,11 +24,16 @@ class SourceFile(NamedTuple):
         name: relative to the folder, or to the part of a glob that has no wildcard; "/" between.
         path: absolute local path, or URL.
         size: bytes.
+        version: another one when the content is another: size, time and inode of a local file,
+            tag or time of a remote one; "" when the place tells neither.
+        mtime_ns: when a local file was last written, Unix; 0 for a remote one.
     """
 
     name: str
     path: str
     size: int
+    version: str = ""
+    mtime_ns: int = 0
 
     @property
     def is_remote(self) -> bool:
@@ -49,10 +58,19 @@ def source_files(source: str) -> list[SourceFile]:
     try:
         found = _remote_files(source) if is_url(source) else _local_files(source)
         return sorted(found, key=lambda file: file.name)
-    except OSError as exc:
-        cause, fix = cause_and_fix(exc)
-        msg = f"source {redact(source)}: {cause}. {fix}"
-        raise StoreError(msg) from exc
+    except failures(source) as exc:
+        raise source_failure(source, exc) from exc
+
+
+def failures(source: str) -> tuple[type[Exception], ...]:
+    """What may be raised when a source is listed or read: the clients of URLs raise anything."""
+    return (Exception,) if is_url(source) else (OSError,)
+
+
+def source_failure(source: str, exc: Exception) -> StoreError:
+    """The StoreError for one of `failures`: "source NAME: cause. Fix."."""
+    cause, fix = cause_and_fix(exc)
+    return StoreError(f"source {redact(source)}: {cause}. {fix}")
 
 
 def open_source(path: str) -> BinaryIO:
@@ -74,7 +92,7 @@ def _local_files(source: str) -> Iterator[SourceFile]:
     # Strings, not Path: a source may be a million small files, and a Path costs more than a stat.
     path = os.path.abspath(source)  # noqa: PTH100 - as written, links unresolved
     if Path(path).is_file():
-        yield SourceFile(os.path.basename(path), path, Path(path).stat().st_size)  # noqa: PTH119
+        yield _local(os.path.basename(path), path, os.stat(path))  # noqa: PTH116, PTH119
     elif Path(path).is_dir():
         yield from _below(path, "")
     elif any(sign in source for sign in _MAGIC):
@@ -82,7 +100,7 @@ def _local_files(source: str) -> Iterator[SourceFile]:
         for match in glob.iglob(path, recursive=True):  # noqa: PTH207 - takes absolute patterns
             status = os.stat(match)  # noqa: PTH116 - see above
             if stat.S_ISREG(status.st_mode):
-                yield SourceFile(match[skip:], match, status.st_size)
+                yield _local(match[skip:], match, status)
 
 
 def _below(folder: str, prefix: str) -> Iterator[SourceFile]:
@@ -93,7 +111,12 @@ def _below(folder: str, prefix: str) -> Iterator[SourceFile]:
             if entry.is_dir():
                 yield from _below(entry.path, f"{prefix}{entry.name}/")
             elif entry.is_file():
-                yield SourceFile(prefix + entry.name, entry.path, entry.stat().st_size)
+                yield _local(prefix + entry.name, entry.path, entry.stat())
+
+
+def _local(name: str, path: str, status: os.stat_result) -> SourceFile:
+    size, mtime_ns = status.st_size, status.st_mtime_ns
+    return SourceFile(name, path, size, f"{size}:{mtime_ns}:{status.st_ino}", mtime_ns)
 
 
 def _remote_files(source: str) -> Iterator[SourceFile]:
@@ -111,7 +134,14 @@ def _remote_files(source: str) -> Iterator[SourceFile]:
         relative = name.removeprefix(root.rstrip("/") + "/")
         hidden = any(part.startswith(".") for part in relative.split("/"))
         if info["type"] == "file" and not hidden:
-            yield SourceFile(relative, fs.unstrip_protocol(name), int(info["size"] or 0))
+            size = int(info["size"] or 0)
+            yield SourceFile(relative, fs.unstrip_protocol(name), size, _version(info))
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    """Made of what the file system's listing says beside the name; each calls it otherwise."""
+    found = next((info[key] for key in _VERSION_KEYS if info.get(key)), None)
+    return "" if found is None else f"{info['size']}:{found}"
 
 
 def _fixed_part(pattern: str) -> str:
