@@ -71,8 +71,8 @@ class StageContext(Generic[ConfigT]):
         config: the validated `with:` block.
         inputs: port -> folder of the artifact, or a list of folders for a `many` port; an optional
             port that is not connected is absent.
-        outputs: port -> an empty folder to fill. Ranks and workers share it and write disjoint
-            file names. The harness commits it after `run` returned on every rank.
+        outputs: port -> an empty folder to fill, this process's own. Ranks and workers write
+            disjoint names; the commit joins them after `run` returned on every rank.
         state: durable folder of this stage.
         scratch: local folder that may vanish with the attempt.
         world: this process among its peers.
