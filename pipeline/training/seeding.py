@@ -28,5 +28,12 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 
 def seed_torch(seed: int, *purpose: str | int) -> None:
-    """Seeds torch's global generators (CPU and accelerator): dropout and the like draw from them."""
-    torch.manual_seed(derive(seed, *purpose))
+    """Seeds torch's global generators, those of dropout and the like, of CPU and accelerator.
+
+    Not by torch.manual_seed: without CUDA it keeps a formatted stack trace of every call, 1.5 ms a
+    step when measured.
+    """
+    value = derive(seed, *purpose)
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(value)
