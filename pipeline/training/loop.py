@@ -160,6 +160,9 @@ class _Run:
             with self._way_back():
                 self._seen = self._numbers.look(self._world, weight)
             self._telemetry.step(number, self._seen, rate)
+            scaler = self._engine.scaler_state()
+            if scaler:
+                self._telemetry.scaler(number, scaler["scale"], self._engine.num_updates())
         self._telemetry.timing(number, time.perf_counter() - begin, data.wait_seconds, logs=logs)
         if not last:
             if _is_due(number, self._config.evaluate_every):

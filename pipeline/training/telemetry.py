@@ -20,6 +20,7 @@ class Telemetry:
         self._seconds = 0.0
         self._steps = 0
         self._loss: float | None = None
+        self._skipped = 0
 
     def step(self, step: int, seen: Seen, learning_rate: float) -> None:
         """The numbers of a step that is logged."""
@@ -33,6 +34,13 @@ class Telemetry:
             scalar(f"train/{name}", value, step)
         scalar(names.TRAIN_STEP.name, step, step)
         scalar(names.TRAIN_LAST_STEP_TIMESTAMP_SECONDS.name, time.time(), step)
+
+    def scaler(self, step: int, scale: float, num_updates: int) -> None:
+        """The loss scale of fp16, and the steps that it made the optimizer leave out."""
+        self._recorder.scalar(names.TRAIN_LOSS_SCALE.name, scale, step)
+        skipped = step - num_updates
+        self._recorder.count(names.TRAIN_SKIPPED_STEPS_TOTAL.name, skipped - self._skipped)
+        self._skipped = skipped
 
     def timing(self, step: int, seconds: float, wait_seconds: float, *, logs: bool) -> None:
         """How long a step took, of which it waited for data; the mean goes out when it `logs`."""

@@ -100,3 +100,20 @@ def test_train_with_micro_batch_that_does_not_divide_is_refused(tmp_path: Path) 
     ctx = context(tmp_path, engine=EngineConfig(micro_batch_size=3))
     with pytest.raises(ConfigError, match="does not divide"):
         train(Regression(), train_config(), ctx)
+
+
+class Overflowing(Regression):
+    """Its loss is finite, and too large for the initial loss scale of 65536."""
+
+    @override
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        loss = super().loss(model, batch)
+        return Loss(loss.total * 1e35, {})
+
+
+def test_train_in_fp16_skips_overflowing_steps_and_counts_them(tmp_path: Path) -> None:
+    ctx = context(tmp_path, engine=EngineConfig(precision="fp16"))
+    train(Overflowing(), train_config(), ctx)
+    recorder = recorder_of(ctx)
+    assert recorder.counts["train_skipped_steps_total"] == 6
+    assert recorder.scalars["train_loss_scale"][6] == 65536 / 2**6
