@@ -33,7 +33,7 @@ class Memo:
     def __init__(self, path: Path) -> None:
         """Opens or makes the table; what is no table is replaced."""
         self._path = path
-        self._connection = self._open() or self._open()
+        self._connection = self._open(may_replace=True)
 
     def get(self, stamps: Mapping[str, str]) -> dict[str, str]:
         """Name -> value of those whose stamp (name -> stamp) is still the same."""
@@ -71,7 +71,7 @@ class Memo:
             self._connection.close()
             self._connection = None
 
-    def _open(self) -> sqlite3.Connection | None:
+    def _open(self, *, may_replace: bool) -> sqlite3.Connection | None:
         connection = None
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,19 +82,23 @@ class Memo:
         except (sqlite3.Error, OSError) as exc:
             if connection is not None:
                 connection.close()
-            self._remove_damaged(exc)
-            return None
+            removed = self._removed(exc)
+            return self._open(may_replace=False) if removed and may_replace else None
         return connection
 
     def _give_up(self, exc: sqlite3.Error) -> None:
         self.close()
-        self._remove_damaged(exc)
+        self._removed(exc)
 
-    def _remove_damaged(self, exc: Exception) -> None:
+    def _removed(self, exc: Exception) -> bool:
+        """Removes a damaged table; False when it may be sound, or cannot be removed."""
         _log.debug("no memo of digests at %s: %s", self._path, exc)
-        # An OperationalError is a lock, a full disk, a read-only folder: the table may be sound.
-        if isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError):
-            try:
-                self._path.unlink(missing_ok=True)
-            except OSError as failure:
-                _log.debug("and it cannot be removed: %s", failure)
+        # An OperationalError is a lock, a full disk, a read-only folder.
+        if isinstance(exc, sqlite3.OperationalError | OSError):
+            return False
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as failure:
+            _log.debug("and it cannot be removed: %s", failure)
+            return False
+        return True
