@@ -16,10 +16,6 @@ class StageConfig(BaseModel):
         return {}
 
 
-class SourceMarker:
-    """Marks a config field as raw input: its files' names and content become part of the key."""
-
-
 class SourceText(str):
     """What a validated Source is: a str that is known to be one wherever it stands in a config."""
 
@@ -28,11 +24,11 @@ class SourceText(str):
 
 Source = Annotated[
     str,
-    SourceMarker(),
     Field(min_length=1, description="path, glob or URL; relative to the DAG"),
     AfterValidator(SourceText),
 ]
 """A path, glob or fsspec URL of raw input; relative paths start at the folder of the DAG file.
 
-Reading the DAG makes it an absolute path; the planner hashes what it names into the plan key.
+Reading the DAG makes it an absolute path; the planner hashes what it names into the plan key. The
+default of such a field is a Source only where defaults are validated, as a StageConfig's are.
 """

@@ -198,6 +198,11 @@ class Interpolator:
             self._problem(node, path, f"the environment has no variable {name}", fix)
             return None
         value = self._environ[name]
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self._problem(node, path, f"the variable {name} is not UTF-8", "")
+            return None
         self.environment[name] = value
         origin = replace(node.origin, environment=(name,))
         return Node(f"${{env.{name}}}" if self._keep else value, origin)

@@ -44,7 +44,11 @@ def resolve_kind(uses: str, folder: Path) -> StageSpec:
     Raises:
         UserError: there is no such kind, or its module does not import.
     """
-    kind = kind_of(uses, folder)
+    try:
+        kind = kind_of(uses, folder)
+    except (OSError, RuntimeError, ValueError) as exc:
+        msg = f"{uses!r} is no path of a file: {exc}"
+        raise UserError(msg) from exc
     file, is_file, name = kind.rpartition(":")
     return _from_file(Path(file), name) if is_file else _from_entry_point(kind)
 

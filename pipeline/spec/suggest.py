@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_LISTED = 40
+MAX_LENGTH = 100
 
 
 def did_you_mean(name: str, known: Iterable[str], label: str) -> str:
@@ -20,5 +21,5 @@ def did_you_mean(name: str, known: Iterable[str], label: str) -> str:
     listed = ", ".join(names[:MAX_LISTED])
     if len(names) > MAX_LISTED:
         listed += f" and {len(names) - MAX_LISTED} more"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name[:MAX_LENGTH], names, n=1, cutoff=0.6)
     return f"{f'Did you mean {near[0]}? ' if near else ''}{label}: {listed}."

@@ -103,7 +103,15 @@ def dotted(path: Path) -> str:
 def problem(origin: Origin, path: Path | str, message: str, fix: str = "") -> Problem:
     """A problem at a place."""
     where = path if isinstance(path, str) else dotted(path)
-    return Problem(origin.file, origin.line, origin.column, where, message, fix)
+    texts = (_printable(text) for text in (where, message, fix))
+    return Problem(origin.file, origin.line, origin.column, *texts)
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: a key or value may hold any, escapes included."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def type_name(value: object) -> str:

@@ -185,7 +185,7 @@ class _Composer:
             return None
         if event.ctag is not None or event.anchor is not None:
             self._problem(event, path, "a key takes no tag and no anchor", "Remove it.")
-        text = str(event.value)
+        text = self._checked_text(event, str(event.value), path)
         if event.implicit[0] and text == "<<":
             hint = "Repeat the keys, or put them into params."
             self._problem(event, path, "merge keys (<<) are not in YAML 1.2", hint)
@@ -197,12 +197,19 @@ class _Composer:
     def _scalar(self, event: ScalarEvent, path: Path) -> Scalar:
         text = str(event.value)
         if not event.implicit[0]:
-            return text
+            return self._checked_text(event, text, path)
         try:
             return resolve_scalar(text)
         except ValueError as exc:
             self._problem(event, path, f"{text[:40]} {exc}", "")
             return 0
+
+    def _checked_text(self, event: ScalarEvent, text: str, path: Path) -> str:
+        r"""A quoted text, unless an escape such as "\ud800" made what no file can hold."""
+        if event.style == '"' and not _is_unicode(text):
+            self._problem(event, path, "half a surrogate pair is no character", "")
+            return ""
+        return text
 
     def _count(self, event: Event, path: Path, num_nodes: int) -> None:
         self._num_nodes += num_nodes
@@ -221,3 +228,7 @@ class _Composer:
 
     def _fatal(self, event: Event, path: Path, message: str, fix: str) -> UserError:
         return UserError([*self._problems, problem(self._origin(event), path, message, fix)])
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)

@@ -203,3 +203,18 @@ def test_load_bytes_that_are_not_text_are_placed(tmp_path: Path) -> None:
     (tmp_path / "dag.yaml").write_bytes(b"name: t\nx: \xff\n")
     with pytest.raises(UserError, match=r"dag.yaml:2:4: byte 0xff is not UTF-8\."):
         load_dag(tmp_path / "dag.yaml", profile=None, values=(), sets=(), environ={})
+
+
+def test_load_hostile_paths_are_problems(tmp_path: Path) -> None:
+    text = 'name: t\nstages:\n  a: {uses: "./x\\0.py:S"}\n  b: {uses: ./loop.py:S}\n'
+    (tmp_path / "loop.py").symlink_to(tmp_path / "loop.py")
+    first, second = problems(tmp_path, text)
+    assert first.startswith("dag.yaml:3:13: stages.a.uses: ")
+    assert second.startswith("dag.yaml:4:13: stages.b.uses: ")
+
+
+def test_load_variable_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    text = f"{TRAIN}    with: {{steps: 1, names: ['${{env.X}}']}}\n"
+    assert problems(tmp_path, text, environ={"X": "\udcff"}) == [
+        "dag.yaml:7:30: stages.a.with.names.0: the variable X is not UTF-8."
+    ]

@@ -147,6 +147,19 @@ def test_read_yaml_refuses_the_file(text: str, message: str) -> None:
     assert _refused(text) == [message]
 
 
+def test_read_yaml_refuses_half_a_surrogate_pair() -> None:
+    assert _read('a: "\\ud800"\n"\\udfff": 1\n')[1] == [
+        "f.yaml:1:4: a: half a surrogate pair is no character.",
+        "f.yaml:2:1: half a surrogate pair is no character.",
+    ]
+
+
+def test_read_yaml_problem_is_one_printable_line() -> None:
+    assert _read('"a\\n\\e[31mb": 1\n"a\\n\\e[31mb": 2\n')[1] == [
+        "f.yaml:2:1: a\\n\\x1b[31mb: the key stands twice; first in line 1. Remove one of them."
+    ]
+
+
 def test_read_yaml_alias_bomb_is_not_expanded() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40)]
