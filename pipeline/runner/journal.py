@@ -129,4 +129,8 @@ def load_run(store: Store, run: str) -> RunState:
 
 def list_runs(store: Store) -> list[str]:
     """Ids of all runs, oldest first (ids begin with the time of their start)."""
-    return sorted(name for name in store.list("runs") if not name.startswith("."))
+    names = store.list("runs")
+    if store.local_path() is None:
+        return names
+    # A folder is there a moment before the record in it is.
+    return [name for name in names if store.exists(record_key(name))]

@@ -47,13 +47,19 @@ class Kill:
 
 
 def draw_kills(count: int, seed: int) -> list[Kill]:
-    """`count` kills that take the targets in turn, at moments drawn with this seed."""
+    """`count` kills that take the targets in turn, at moments drawn with this seed.
+
+    A runner may be killed at any time. Agents and ranks live shorter, so their moments end early
+    enough that one of them is still to come.
+    """
     rng = random.Random(seed)
     targets: Sequence[Target] = ("runner", "rank", "agent")
-    return [
-        Kill(number, targets[number % len(targets)], rng.uniform(0.02, 0.98), rng.random())
-        for number in range(count)
-    ]
+    kills = []
+    for number in range(count):
+        target = targets[number % len(targets)]
+        moment = rng.uniform(0.02, 0.98 if target == "runner" else 0.75)
+        kills.append(Kill(number, target, moment, rng.random()))
+    return kills
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Subject:
     folder: Path
     arguments: Sequence[str] = ()
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def in_folder(self, folder: Path) -> "Subject":
         """The same DAG in another, fresh folder."""
@@ -78,13 +85,21 @@ class Subject:
         """Starts a subcommand in its folder; output goes to output.log there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "output.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*COMMAND, *command],
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, MARK: self.mark, "NO_COLOR": "1"},
             )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Ends what a failed test left running."""
+        for process in self.started:
+            process.kill()
+            process.wait()
 
     def run(self) -> subprocess.Popen[bytes]:
         """`pipeline run`."""

@@ -127,8 +127,9 @@ def test_load_run_killed_before_its_first_event_is_a_run(store: Store) -> None:
     assert load_run(store, "r0").stages == {}
 
 
-def test_list_runs_is_sorted(store: Store) -> None:
-    _started(store, "20260102-000000-aaaa")
-    _started(store, "20260101-000000-zzzz")
+def test_list_runs_is_sorted_and_leaves_out_what_is_no_run_yet(store: Store) -> None:
+    for run in ("20260102-000000-aaaa", "20260101-000000-zzzz"):
+        store.create(record_key(run), b"{}")
+    store.create("runs/20260103-000000-bbbb/stages/a/1/job.json", b"{}")
     assert list_runs(store) == ["20260101-000000-zzzz", "20260102-000000-aaaa"]
     assert list_runs(Store(Path("/nonexistent"))) == []
