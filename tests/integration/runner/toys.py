@@ -43,6 +43,9 @@ def units(ctx: StageContext[WorkConfig]) -> None:
     """Worker i writes the files i, i + N, i + 2N, ..."""
     seen = _read(ctx)
     for unit in range(ctx.world.rank, ctx.config.units, ctx.world.size):
+        if ctx.should_stop():
+            msg = f"stopped before unit {unit}"
+            raise Preempted(msg)
         time.sleep(ctx.config.pause_ms / 1000)
         (ctx.outputs["out"] / f"unit-{unit:04d}.txt").write_text(f"{seen} {unit} {ctx.config.salt}")
 
