@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pipeline.training.checkpoint_files import (
     write_manifest,
     write_tensors,
 )
-from pipeline.training.engine import Engine, host_copy
+from pipeline.training.engine import Engine, ParameterState, host_copy
 from pipeline.training.method import Method
 from pipeline.training.world import TrainingWorld
 
@@ -223,7 +223,7 @@ class Checkpoints:
             )
             raise ConfigError(msg)
         engine.restore(
-            ((name, contents.state(name, averages=engine.averages)) for name in names),
+            _states(contents, engine.parameter_sizes, averages=engine.averages),
             step=manifest.step,
             num_updates=manifest.num_updates,
             scaler=manifest.scaler,
@@ -233,6 +233,18 @@ class Checkpoints:
         state = dict(contents.shared("method"))
         state |= contents.rows(rank=self._world.rank, size=self._world.size)
         method.load_state_dict(state)
+
+
+def _states(
+    contents: Contents, sizes: Mapping[str, int], *, averages: bool
+) -> Iterator[tuple[str, ParameterState]]:
+    for name, numel in sizes.items():
+        state = contents.state(name, averages=averages)
+        if any(tensor.numel() != numel for _, tensor in state.tensors()):
+            # Copying would spread a single value over a whole parameter without a word.
+            msg = f"checkpoint holds {state.weight.numel()} elements of {name!r}, the model {numel}"
+            raise ConfigError(msg)
+        yield name, state
 
 
 def _owners(sizes: Mapping[str, int], num_ranks: int) -> dict[str, int]:

@@ -148,12 +148,17 @@ class Contents:
     """Tensors of a verified checkpoint, read when asked for."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
+        """Raises InputError when a file is none that `write_tensors` wrote."""
         self._folder = folder
         self._manifest = manifest
         # Any: the library has no annotations.
-        self._files: list[Any] = [
-            safe_open(folder / record.name, framework="pt") for record in manifest.files
-        ]
+        self._files: list[Any] = []
+        try:
+            for record in manifest.files:
+                self._files.append(safe_open(folder / record.name, framework="pt"))
+        except (OSError, SafetensorError) as exc:
+            msg = f"{folder}: its files match the manifest but are no safetensors: {exc}"
+            raise InputError(msg) from exc
         self._keys = [frozenset(file.keys()) for file in self._files]
 
     def state(self, name: str, *, averages: bool) -> ParameterState:

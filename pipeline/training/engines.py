@@ -50,8 +50,13 @@ def build_engine(
         # The engines would broadcast less: DDP no buffers, DeepSpeed nothing that is frozen.
         world.broadcast(tensor.data)
     if not uses_deepspeed(engine, world.size):
-        if engine.engine == "deepspeed":
-            logger.info("%s at ZeRO stage 0 runs on plain torch", engine.precision)
+        if engine.zero_stage > 0 or engine.engine == "deepspeed":
+            logger.info(
+                "%s at ZeRO stage %d on %d ranks runs on plain torch, nothing is partitioned",
+                engine.precision,
+                engine.zero_stage,
+                world.size,
+            )
         return PlainEngine(model, world, config, rule, engine.precision)
     # It picks its accelerator when it is imported, and warns when it has to guess.
     os.environ.setdefault("DS_ACCELERATOR", world.device.type)

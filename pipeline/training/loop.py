@@ -25,7 +25,7 @@ from pipeline.training.schedules import learning_rate
 from pipeline.training.seeding import seed_torch
 from pipeline.training.streams import Streams
 from pipeline.training.telemetry import Telemetry
-from pipeline.training.world import TrainingWorld, open_world
+from pipeline.training.world import TrainingWorld, broadcast_together, open_world
 
 logger = logging.getLogger(__name__)
 
@@ -225,8 +225,7 @@ class _Run:
             self._coverage = None
         norm = self._engine.step(rate, want_norm=want_norm)
         self._numbers.end(self._step + 1, norm)
-        for buffer in self._buffers.values():
-            self._world.broadcast(buffer)
+        broadcast_together(self._world, self._buffers.values())
 
     @contextmanager
     def _way_back(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import atexit
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -151,6 +151,20 @@ class ProcessGroupWorld(TrainingWorld):
     def barrier(self) -> None:
         # An all-reduce on the host: NCCL's own barrier would first have to pick a device.
         self.sum([0.0])
+
+
+def broadcast_together(world: TrainingWorld, tensors: Iterable[Tensor]) -> None:
+    """Overwrites many small tensors with those of rank 0, in one exchange for each type."""
+    if world.size == 1:
+        return
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for same in by_type.values():
+        flat = torch.cat([tensor.flatten() for tensor in same])
+        world.broadcast(flat)
+        for tensor, value in zip(same, torch.split(flat, [t.numel() for t in same]), strict=True):
+            tensor.copy_(value.view_as(tensor))
 
 
 @contextmanager

@@ -147,6 +147,14 @@ def test_restore_with_checkpoint_of_another_model_names_the_parameters(tmp_path:
         train(RowMemory(), CONFIG, context(tmp_path))
 
 
+def test_restore_with_parameter_of_another_size_is_refused(tmp_path: Path) -> None:
+    train(Regression(), train_config(), context(tmp_path))
+    method = Regression()
+    method.model.bias = torch.nn.Parameter(torch.zeros(4))
+    with pytest.raises(ConfigError, match="holds 1 elements of 'bias', the model 4"):
+        train(method, train_config(), context(tmp_path))
+
+
 def test_save_by_time_leaves_a_checkpoint_of_the_running_step(tmp_path: Path) -> None:
     config = train_config(checkpoint_every_seconds=1e-9, keep_checkpoints=100)
     train(Regression(), config, context(tmp_path))
