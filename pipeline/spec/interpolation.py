@@ -130,6 +130,10 @@ class Interpolator:
             return self._variable(node, name, path)
         if namespace == "matrix":
             return self._axis(node, name, path)
+        return self._param_part(node, name, path)
+
+    def _param_part(self, node: Node, name: str, path: Path) -> Node | None:
+        """A param, or what stands below it at a dotted name."""
         first, *below = name.split(".")
         if first not in self._raw:
             hint = did_you_mean(first, self._raw, "Params")
@@ -144,14 +148,13 @@ class Interpolator:
                 hint = did_you_mean(part, found.entries, "Keys")
                 self._problem(node, path, f"${{params.{name}}}: there is no {part}", hint)
             found = child
-        if found is None or not self._fits(found):
-            if found is not None:
-                message = (
-                    f"${{params.{name}}} brings in too much: {MAX_VALUES} values are the limit"
-                )
-                self._problem(node, path, message, "")
+        if found is None or found.broken:
             return None
-        return None if found.broken else found
+        if not self._fits(found):
+            message = f"${{params.{name}}} brings in too much: {MAX_VALUES} values are the limit"
+            self._problem(node, path, message, "")
+            return None
+        return found
 
     def _param(self, name: str) -> Node | None:
         """A param with its references replaced; None when it is part of a circle."""

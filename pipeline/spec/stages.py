@@ -114,13 +114,15 @@ class StageBuilder:
                 block = replace(block, value={**block.entries, "matrix": matrix})
             drafts.append(self._draft(name, cell, block))
         if cells and matrix is not None:
-            for axis in matrix.entries.keys() - used:
-                place = matrix.entries[axis].place
-                message = f"no field of the stage uses ${{matrix.{axis}}}: its cells are all alike"
-                where = (*path, "matrix", axis)
-                fix = f'Write for example `seed: "${{matrix.{axis}}}"`.'
-                self.problems.append(problem(place, where, message, fix))
+            unused = {axis: child for axis, child in matrix.entries.items() if axis not in used}
+            self._report_unused(unused, (*path, "matrix"))
         return drafts
+
+    def _report_unused(self, axes: Mapping[str, Node], path: Path) -> None:
+        for axis, node in axes.items():
+            message = f"no field of the stage uses ${{matrix.{axis}}}: its cells are all alike"
+            fix = f'Write for example `seed: "${{matrix.{axis}}}"`.'
+            self.problems.append(problem(node.place, (*path, axis), message, fix))
 
     def _draft(self, name: str, cell: Cell, node: Node) -> _Draft:
         path = ("stages", name)
