@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,16 +15,15 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from pipeline.cli.numbers import duration, rate
+from pipeline.cli.numbers import duration
 from pipeline.cli.options import Output
-from pipeline.metrics.progress import Progress, read_progress
-from pipeline.runner import events as ev
+from pipeline.cli.pace import Pace
+from pipeline.cli.sentences import sentence
 from pipeline.runner.events import encode
 from pipeline.runner.outcome import Listener
 from pipeline.runner.state import RunState, StageState, StageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -42,6 +42,7 @@ GLYPHS = {
 }
 _MAX_ROWS = 40
 """Rows of the live table; a study has thousands of cells, and a terminal some fifty lines."""
+_REDRAW_SECONDS = 0.1
 
 
 class Display(Listener):
@@ -81,7 +82,7 @@ class JsonLines(Display):
 
     @override
     def event(self, entry: Entry, state: RunState) -> None:
-        print(encode(entry).decode(), flush=True)
+        _say(encode(entry).decode())
 
 
 class PlainLines(Display):
@@ -90,12 +91,13 @@ class PlainLines(Display):
     def __init__(self, every_seconds: float = 30.0) -> None:
         self._every = every_seconds
         self._next = time.monotonic() + every_seconds
+        self._pace = Pace()
 
     @override
     def event(self, entry: Entry, state: RunState) -> None:
         text = sentence(entry.event, state)
         if text:
-            print(f"{time.strftime('%H:%M:%S', time.localtime(entry.time))} {text}", flush=True)
+            _say(f"{time.strftime('%H:%M:%S', time.localtime(entry.time))} {text}")
 
     @override
     def tick(self, state: RunState) -> None:
@@ -103,8 +105,15 @@ class PlainLines(Display):
             return
         self._next = time.monotonic() + self._every
         for stage in state.stages.values():
-            if stage.status is StageStatus.RUNNING and (line := progress_text(stage)):
-                print(f"{time.strftime('%H:%M:%S')} {stage.address}: {line}", flush=True)
+            if line := self._pace.text(stage):
+                _say(f"{time.strftime('%H:%M:%S')} {stage.address}: {line}")
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except OSError:  # who read is gone; the run goes on, and `status` shows it
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
 
 
 class LiveTable(Display):
@@ -113,6 +122,9 @@ class LiveTable(Display):
     def __init__(self, console: Console | None = None) -> None:
         self._live = Live(console=console or Console(highlight=False), auto_refresh=False)
         self._last: list[str] = []
+        self._pace = Pace()
+        self._drawn = 0.0
+        self._state: RunState | None = None
 
     @override
     def __enter__(self) -> Self:
@@ -126,7 +138,9 @@ class LiveTable(Display):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):  # the terminal is gone
+            self._draw()
+            self._live.stop()
 
     @override
     def event(self, entry: Entry, state: RunState) -> None:
@@ -136,18 +150,28 @@ class LiveTable(Display):
 
     @override
     def tick(self, state: RunState) -> None:
-        table = stage_table(list(state.stages.values()))
+        self._state = state
+        # Hundreds of stages may be reused in a second; nobody reads so many tables.
+        if time.monotonic() - self._drawn >= _REDRAW_SECONDS:
+            with suppress(OSError):  # as above
+                self._draw()
+
+    def _draw(self) -> None:
+        if self._state is None:
+            return
+        table = stage_table(list(self._state.stages.values()), self._pace)
         lines = [
             Text(f"  {line}", style="dim", overflow="ellipsis", no_wrap=True) for line in self._last
         ]
         self._live.update(Group(table, *lines), refresh=True)
+        self._drawn = time.monotonic()
 
 
-def stage_table(stages: list[StageState]) -> Table:
+def stage_table(stages: list[StageState], pace: Pace) -> Table:
     """A row per stage: state, attempt, progress, rate, loss, time left."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
     for title in ("", "stage", "attempt", "time", "progress"):
-        table.add_column(title, no_wrap=title != "progress", overflow="ellipsis")
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
     hidden = 0
     if len(stages) > _MAX_ROWS:
         # What is at work or went wrong is worth a row before what waits or is done.
@@ -163,34 +187,11 @@ def stage_table(stages: list[StageState]) -> Table:
             Text(stage.address),
             str(len(stage.attempts)) if stage.attempts else "",
             _stage_time(stage),
-            Text(progress_text(stage) or _note(stage), style="" if stage.note == "" else "dim"),
+            Text(pace.text(stage) or _note(stage), style="" if stage.note == "" else "dim"),
         )
     if hidden:
         table.add_row("", Text(f"and {hidden} more stages", style="dim"), "", "", "")
     return table
-
-
-def progress_text(stage: StageState) -> str:
-    """`step 120/500 24% 3.1k tokens/s loss 5.2 ETA 2m05s`, empty when nothing is known."""
-    if stage.status is not StageStatus.RUNNING or not stage.attempts:
-        return ""
-    progress = read_progress(Path(stage.attempts[-1].folder) / "progress.json")
-    return _progress(progress, stage) if progress else ""
-
-
-def _progress(progress: Progress, stage: StageState) -> str:
-    parts = [f"step {progress.step}/{progress.total_steps}"]
-    if progress.total_steps:
-        parts.append(f"{progress.step / progress.total_steps:.0%}")
-    if progress.rate > 0:
-        parts.append(rate(progress.rate, progress.unit))
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.4g}")
-    elapsed = progress.time - stage.attempts[-1].started
-    if 0 < progress.step < progress.total_steps and elapsed > 0:
-        left = elapsed / progress.step * (progress.total_steps - progress.step)
-        parts.append(f"ETA {duration(left)}")
-    return "  ".join(parts)
 
 
 def _note(stage: StageState) -> str:
@@ -204,57 +205,3 @@ def _stage_time(stage: StageState) -> str:
     if stage.attempts and stage.attempts[-1].ended is None and not stage.succeeded:
         busy += max(0.0, time.time() - stage.attempts[-1].started)
     return duration(busy) if stage.attempts else ""
-
-
-def sentence(event: ev.Event, state: RunState) -> str:
-    """One line for a person; empty for what needs no telling."""
-    teller = _TELLERS.get(type(event))
-    return teller(event, state) if teller else ""
-
-
-def _planned(event: ev.StagesPlanned, state: RunState) -> str:
-    counts: dict[str, int] = {}
-    for stage in event.stages:
-        counts[stage.action] = counts.get(stage.action, 0) + 1
-    return f"run {state.run}: " + ", ".join(f"{n} to {action}" for action, n in counts.items())
-
-
-def _started(event: ev.AttemptStarted, state: RunState) -> str:
-    size = event.nodes * event.processes_per_node
-    processes = "" if size == 1 else f" ({size} processes)"
-    again = "" if event.attempt == 1 else f" again, attempt {event.attempt}"
-    return f"{event.stage}: started{again}{processes}"
-
-
-def _finished(event: ev.StageFinished, state: RunState) -> str:
-    return f"{event.stage}: done in {duration(state.stages[event.stage].busy_seconds)}"
-
-
-def _ended(event: ev.AttemptEnded, state: RunState) -> str:
-    if event.exit_code == 0:
-        return ""
-    rank = "" if event.rank is None else f" rank {event.rank}"
-    return (
-        f"{event.stage}: attempt {event.attempt}{rank} ended with {event.exit_code}: {event.cause}"
-    )
-
-
-_TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
-    ev.StagesPlanned: _planned,
-    ev.AttemptStarted: _started,
-    ev.AttemptEnded: _ended,
-    ev.StageFinished: _finished,
-    ev.StageReused: lambda e, _: f"{e.stage}: reused ({e.reason or e.how})",
-    ev.CodeAccepted: lambda e, _: f"{e.stage}: kept, its changed code accepted",
-    ev.StageWaiting: lambda e, _: f"{e.stage}: waits, {e.holder} builds it",
-    ev.RetryScheduled: lambda e, _: (
-        f"{e.stage}: tries again in {duration(e.delay_seconds)}: {e.why}"
-    ),
-    ev.StageFailed: lambda e, _: f"{e.stage}: failed: {e.cause}",
-    ev.StageCancelled: lambda e, _: f"{e.stage}: stopped: {e.cause}",
-    ev.StageBlocked: lambda e, _: f"{e.stage}: blocked, {e.by} failed",
-    ev.CellsProposed: lambda e, _: f"{e.stage}: {len(e.cells)} new cells",
-    ev.CancelRequested: lambda e, _: "stopping" + (" at once" if e.now else " after a checkpoint"),
-    # How it ended, the summary says; it is printed after the display is gone.
-    ev.RunEnded: lambda e, s: f"run {s.run}: {e.status}: {e.cause}" if e.cause else "",
-}

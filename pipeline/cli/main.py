@@ -1,8 +1,12 @@
 """The `pipeline` command: registers the subcommands and turns exceptions into exit codes."""
 
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -61,20 +65,38 @@ app.add_typer(cache, name="cache")
 def main() -> None:
     """Runs the command line and exits with one of `pipeline.errors.ExitCode`."""
     try:
-        app()
+        with _stopped_by_signals():
+            app()
+    except _Stopped:
+        _end("stopped", ExitCode.CANCELLED)
     except UserError as error:
         _end("\n".join(str(problem) for problem in error.problems), error.exit_code)
-    except PipelineError as error:
-        if error.exit_code is ExitCode.BUG:
-            raise
-        _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _end("cancelled", ExitCode.CANCELLED)
-    except Exception:  # noqa: BLE001 - the last line of defence: whatever is left is our own bug
+    except Exception as error:  # noqa: BLE001 - the last line of defence: what is left is our own bug
+        code = error.exit_code if isinstance(error, PipelineError) else ExitCode.BUG
+        if code is not ExitCode.BUG:
+            _end(str(error), code)
         traceback.print_exc()
-        _end("This is a bug in pipeline; please report it with the lines above.", ExitCode.BUG)
+        _end("This is a bug in pipeline; please report it with the lines above.", code)
 
 
-def _end(message: str, code: ExitCode) -> None:
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM while no run goes on; nobody on the way takes it for an error."""
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    # A run has its own, gentler ways (`cancel_on_signals`); these are for before and after it.
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise _Stopped
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(message: str, code: ExitCode) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(code)

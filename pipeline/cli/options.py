@@ -15,7 +15,7 @@ class Output(StrEnum):
 
 
 DagFile = Annotated[
-    Path, typer.Argument(help="The DAG file.", metavar="DAG.YAML", show_default=False)
+    Path, typer.Argument(help="The DAG file.", metavar="DAG_FILE", show_default=False)
 ]
 ProfileName = Annotated[
     str | None, typer.Option("--profile", "-p", help="A profile of the DAG file.")
@@ -31,7 +31,7 @@ SetValues = Annotated[
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
 Targets = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[STAGE]...", help="Only these stages and what they need."),
+    typer.Argument(metavar="STAGE", help="Only these stages and what they need."),
 ]
 Only = Annotated[
     list[str] | None,
@@ -57,6 +57,10 @@ AcceptCode = Annotated[
         help="Keeps this stage's result although its code changed; recorded in the run.",
     ),
 ]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="EXECUTOR", help="Where to run; default what the DAG says."),
+]
 StoreUrl = Annotated[
     str | None,
     typer.Option(
@@ -64,5 +68,5 @@ StoreUrl = Annotated[
     ),
 ]
 RunId = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="A run's id or its start; default the newest.")
+    str | None, typer.Argument(metavar="RUN", help="A run's id or its start; default the newest.")
 ]

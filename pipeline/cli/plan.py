@@ -24,16 +24,21 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.planner.plan import Plan, PlannedStage
+    from collections.abc import Iterator
 
-CHANGES = 2
-"""What `plan --exit-code` ends with when something would run."""
+    from pipeline.planner.plan import Plan, PlannedStage
+    from pipeline.spec.dag import Stage
+
+_MAX_VALUE_WIDTH = 70
+
+SOMETHING_TO_RUN = 1
+"""What `plan --exit-code` ends with; 2 is taken, by a DAG that is wrong."""
 
 ShowOrigin = Annotated[
     bool, typer.Option("--show-origin", help="Also every value and the layer it comes from.")
 ]
 ExitCodeFlag = Annotated[
-    bool, typer.Option("--exit-code", help="End with 2 when something would run, 0 when nothing.")
+    bool, typer.Option("--exit-code", help="End with 1 when something would run.")
 ]
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's address.")]
 
@@ -72,8 +77,9 @@ def plan(
     loaded = load(dag, profile=profile, values=values, sets=set_)
     made = make_plan(loaded, open_store(store, loaded), selection, workdir=workdir())
     print_plan(made, output, show_origin=show_origin)
-    if exit_code and any(one.action is not Action.REUSE for one in made.stages.values()):
-        raise typer.Exit(CHANGES)
+    would_run = (Action.RUN, Action.BLOCKED)
+    if exit_code and any(one.action in would_run for one in made.stages.values()):
+        raise typer.Exit(SOMETHING_TO_RUN)
 
 
 def explain(
@@ -131,19 +137,48 @@ def _needs(planned: PlannedStage) -> str:
         return f"{resources.max_nodes} x {resources.ranks_per_node} ranks{gpus}"
     if launch == "workers":
         return f"{resources.workers} workers"
+    if launch == "driver":
+        return f"up to {getattr(planned.stage.config, 'max_cells', '?')} cells"
     return launch
 
 
 def _print_origins(plan: Plan) -> None:
-    lines = [
-        (path, f"{origin.layer}{f' {origin.file}:{origin.line}' if origin.line else ''}")
-        for planned in plan.stages.values()
-        for path, origin in planned.stage.origins.items()
-    ]
-    width = max((len(path) for path, _ in lines), default=0)
+    rows: dict[tuple[str, str, str], None] = {}
+    for planned in plan.stages.values():
+        values = _values(planned.stage)
+        for path, origin in planned.stage.origins.items():
+            if path in values:
+                place = f"{origin.layer}{f' {origin.file}:{origin.line}' if origin.line else ''}"
+                # What the environment holds may be a secret.
+                hidden = ", ".join(f"${{env.{name}}}" for name in origin.environment)
+                rows[path, hidden or json.dumps(values[path]), place] = None
+    width = max((len(f"{path} = {value}") for path, value, _ in rows), default=0)
     print()
-    for path, origin in lines:
-        print(f"{path.ljust(width)}  {origin}")
+    for path, value, place in rows:
+        print(f"{f'{path} = {value}'.ljust(min(width, _MAX_VALUE_WIDTH))}  {place}")
+
+
+def _values(stage: Stage) -> dict[str, Any]:
+    """Path in the DAG file -> value, of all that stage settings can say."""
+    blocks = {
+        "with": stage.config.model_dump(mode="json"),
+        "resources": stage.resources.model_dump(mode="json"),
+        "deepspeed": stage.engine.model_dump(mode="json"),
+        "retry": stage.retry.model_dump(mode="json"),
+        "seed": stage.seed,
+        "timeout_seconds": stage.timeout_seconds,
+        "max_parallel": stage.max_parallel,
+    }
+    return dict(_leaves(blocks, f"stages.{stage.name}"))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if isinstance(item, dict | list) and item:
+            yield from _leaves(item, f"{path}.{key}")
+        else:
+            yield f"{path}.{key}", item
 
 
 def _document(plan: Plan, *, show_origin: bool) -> dict[str, Any]:

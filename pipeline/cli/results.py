@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.storage import Store
 
 _MAX_TABLE_ROWS = 60
+_NOT_AS_THEY_SHOULD_BE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a file raises that a stage wrote in a form of its own; no reason for a run to fail."""
 
 
 def print_results(state: RunState, store: Store) -> None:
@@ -27,14 +29,17 @@ def print_results(state: RunState, store: Store) -> None:
     read = {source for stage in state.stages.values() for source in stage.upstream}
     for stage in state.stages.values():
         for port, digest in stage.artifacts.items():
+            name = f"{stage.address}.{port}"
             try:
                 kind = artifacts.manifest(digest).kind
                 if kind is PortKind.TABLE:
-                    _print_table(f"{stage.address}.{port}", artifacts.open(digest))
+                    _print_table(name, artifacts.open(digest))
                 elif kind is PortKind.SCORES and stage.address not in read:
-                    _print_scores(f"{stage.address}.{port}", artifacts.open(digest))
+                    _print_scores(name, artifacts.open(digest))
             except InputError as error:
-                print(f"{stage.address}.{port}: {error}")
+                print(f"{name}: {error}")
+            except _NOT_AS_THEY_SHOULD_BE as error:
+                print(f"{name}: cannot be shown: {type(error).__name__}: {error}")
     counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
     print(f"\nrun {state.run}: {state.status}: {counts} in {duration(_seconds(state))}")
     if any(stage.status is StageStatus.DONE or stage.artifacts for stage in state.stages.values()):
@@ -47,27 +52,29 @@ def _seconds(state: RunState) -> float:
 
 
 def _print_table(title: str, folder: Path) -> None:
-    path = folder / "table.json"
-    if not path.is_file():
-        return
-    table = json.loads(path.read_bytes())
-    rows = [[_cell(value) for value in row] for row in table["rows"][:_MAX_TABLE_ROWS]]
+    table = json.loads((folder / "table.json").read_bytes())
+    cells = table["rows"][:_MAX_TABLE_ROWS]
+    rows = [[_cell(value) for value in row] for row in cells]
     columns = [str(column) for column in table["columns"]]
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    is_number = [
+        bool(cells) and all(isinstance(value, int | float) for value in column)
+        for column in zip(*cells, strict=True)
+    ] or [False] * len(columns)
     print(f"\n{title}")
     for line in (columns, *rows):
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+        fields = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_number, strict=True)
+        ]
+        print(f"  {'  '.join(fields)}".rstrip())
     if len(table["rows"]) > _MAX_TABLE_ROWS:
-        print(f"  ... {len(table['rows']) - _MAX_TABLE_ROWS} more rows in {path}")
+        print(f"  ... {len(table['rows']) - _MAX_TABLE_ROWS} more rows in {folder}/table.json")
 
 
 def _print_scores(title: str, folder: Path) -> None:
-    path = folder / "scores.json"
-    if path.is_file():
-        scores = json.loads(path.read_bytes())
-        print(
-            f"\n{title}: " + ", ".join(f"{name} {_cell(value)}" for name, value in scores.items())
-        )
+    scores = json.loads((folder / "scores.json").read_bytes())
+    print(f"\n{title}: " + ", ".join(f"{name} {_cell(value)}" for name, value in scores.items()))
 
 
 def _cell(value: object) -> str:

@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     DagFile,
     Force,
     From,
+    On,
     Only,
     Output,
     OutputFormat,
@@ -45,7 +46,7 @@ Strict = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Plan only.")]
 StageArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[STAGE]", help="The stage to try again; default all failed."),
+    typer.Argument(metavar="STAGE", help="The stage to try again; default all failed."),
 ]
 
 
@@ -55,6 +56,7 @@ def run(
     profile: ProfileName = None,
     values: ValuesFiles = None,
     set_: SetValues = None,
+    on: On = None,
     store: StoreUrl = None,
     only: Only = None,
     from_: From = None,
@@ -83,7 +85,7 @@ def run(
         dag,
         profile=profile,
         values=values,
-        sets=set_,
+        sets=[*(set_ or ()), *([f"on={on}"] if on else ())],
         selection=selection,
         jobs=jobs,
         keep_going=keep_going,
@@ -120,7 +122,7 @@ def _start(
     from pipeline.cli.display import choose_display
     from pipeline.cli.loading import load_request
     from pipeline.cli.plan import print_plan
-    from pipeline.cli.session import open_store, workdir
+    from pipeline.cli.session import open_store, remember_store, workdir
     from pipeline.planner.make_plan import make_plan
     from pipeline.runner.cancel import cancel_on_signals
     from pipeline.runner.outcome import RunOptions
@@ -134,6 +136,7 @@ def _start(
         print_plan(plan, output)
         return
     place.check_writable()
+    remember_store(place)
     record = make_record(loaded, place, request, environ=os.environ, strict=strict)
     options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
     with choose_display(output) as display, cancel_on_signals() as cancellation:

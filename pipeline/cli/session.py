@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.errors import StoreError, UserError
 from pipeline.runner.journal import list_runs, load_run
 from pipeline.storage import Store
+from pipeline.storage.failures import cause_and_fix
+from pipeline.storage.files import replace_file
 
 if TYPE_CHECKING:
     from pipeline.runner.state import RunState
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 WORKDIR = Path(".pipeline")
 """In the working folder: attempts and logs of local runs, and the default store."""
+_STORE_NOTE = "last-store"
 
 
 def workdir() -> Path:
@@ -23,8 +26,32 @@ def workdir() -> Path:
 
 
 def open_store(url: str | None, dag: Dag | None = None) -> Store:
-    """The store a command line names, else the DAG's, else `.pipeline` here."""
-    return Store(url or (dag.store if dag else None) or workdir())
+    """The store a command line names, else the DAG's, else `.pipeline` here.
+
+    A command that is given no DAG looks where the last run that was started here went.
+    """
+    known = _last_store() if dag is None else dag.store
+    return Store(url or known or workdir())
+
+
+def remember_store(store: Store) -> None:
+    """Notes where the run goes that is started here: `status` and `resume` need not be told."""
+    try:
+        if store.url == Store(workdir()).url:
+            (workdir() / _STORE_NOTE).unlink(missing_ok=True)
+        else:
+            replace_file(workdir() / _STORE_NOTE, f"{store.url}\n".encode(), durable=False)
+    except OSError as exc:
+        cause, fix = cause_and_fix(exc)
+        msg = f"cannot write {workdir()}: {cause}. {fix}"
+        raise StoreError(msg) from exc
+
+
+def _last_store() -> str | None:
+    try:
+        return (workdir() / _STORE_NOTE).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def find_run(store: Store, run: str | None) -> str:

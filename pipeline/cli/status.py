@@ -13,7 +13,7 @@ from pipeline.cli.options import Output, OutputFormat, RunId, StoreUrl
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Redraw until the run has ended.")]
 StageOption = Annotated[
-    str | None, typer.Argument(metavar="[STAGE]", help="A stage's address; default the whole run.")
+    str | None, typer.Argument(metavar="STAGE", help="A stage's address; default the whole run.")
 ]
 _REDRAW_SECONDS = 1.0
 
@@ -29,6 +29,7 @@ def status(
     from rich.live import Live
 
     from pipeline.cli.display import stage_table
+    from pipeline.cli.pace import Pace
     from pipeline.cli.session import find_run, open_store
     from pipeline.runner.journal import load_run
 
@@ -39,8 +40,9 @@ def status(
         print(json.dumps(_document(state), indent=2))
         return
     console = Console(highlight=False)
-    console.print(_headline(place, state))
-    table = stage_table(list(state.stages.values()))
+    console.print(_headline(place, state), markup=False)
+    pace = Pace()
+    table = stage_table(list(state.stages.values()), pace)
     if not watch:
         console.print(table)
         return
@@ -48,7 +50,7 @@ def status(
         while state.ended is None and _alive(place, found):
             time.sleep(_REDRAW_SECONDS)
             state = load_run(place, found)
-            live.update(stage_table(list(state.stages.values())), refresh=True)
+            live.update(stage_table(list(state.stages.values()), pace), refresh=True)
 
 
 def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:

@@ -1,0 +1,69 @@
+"""What each event of a run says to a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.numbers import duration
+from pipeline.runner import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.runner.state import RunState
+
+
+def sentence(event: ev.Event, state: RunState) -> str:
+    """One line for a person; empty for what needs no telling."""
+    teller = _TELLERS.get(type(event))
+    return teller(event, state) if teller else ""
+
+
+def _planned(event: ev.StagesPlanned, state: RunState) -> str:
+    counts: dict[str, int] = {}
+    for stage in event.stages:
+        counts[stage.action] = counts.get(stage.action, 0) + 1
+    return f"run {state.run}: " + ", ".join(f"{n} to {action}" for action, n in counts.items())
+
+
+def _started(event: ev.AttemptStarted, state: RunState) -> str:
+    size = event.nodes * event.processes_per_node
+    processes = "" if size == 1 else f" ({size} processes)"
+    again = "" if event.attempt == 1 else f" again, attempt {event.attempt}"
+    return f"{event.stage}: started{again}{processes}"
+
+
+def _finished(event: ev.StageFinished, state: RunState) -> str:
+    return f"{event.stage}: done in {duration(state.stages[event.stage].busy_seconds)}"
+
+
+def _ended(event: ev.AttemptEnded, state: RunState) -> str:
+    if event.exit_code == 0:
+        return ""
+    rank = "" if event.rank is None else f" rank {event.rank}"
+    return (
+        f"{event.stage}: attempt {event.attempt}{rank} ended with {event.exit_code}: {event.cause}"
+    )
+
+
+_TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
+    ev.StagesPlanned: _planned,
+    ev.AttemptStarted: _started,
+    ev.AttemptEnded: _ended,
+    ev.StageFinished: _finished,
+    ev.StageReused: lambda e, _: f"{e.stage}: reused ({e.reason or e.how})",
+    ev.CodeAccepted: lambda e, _: f"{e.stage}: kept, its changed code accepted",
+    ev.StageWaiting: lambda e, _: f"{e.stage}: waits, {e.holder} builds it",
+    ev.RetryScheduled: lambda e, _: (
+        f"{e.stage}: tries again in {duration(e.delay_seconds)}: {e.why}"
+    ),
+    ev.StageFailed: lambda e, _: f"{e.stage}: failed: {e.cause}",
+    ev.StageCancelled: lambda e, _: f"{e.stage}: stopped: {e.cause}",
+    ev.StageBlocked: lambda e, _: f"{e.stage}: blocked, {e.by} failed",
+    ev.CellsProposed: lambda e, _: f"{e.stage}: {len(e.cells)} new cells",
+    ev.CancelRequested: lambda e, _: (
+        "stopping at once" if e.now else "stopping after a checkpoint; ask again to stop at once"
+    ),
+    # How it ended, the summary says; it is printed after the display is gone.
+    ev.RunEnded: lambda e, s: f"run {s.run}: {e.status}: {e.cause}" if e.cause else "",
+}
