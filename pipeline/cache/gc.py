@@ -88,11 +88,12 @@ def plan_removals(store: Store, policy: Policy, *, now: float) -> list[Removal]:
     removals.extend(_artifacts(store, left, now))
     removals.extend(_staging(store, attempts, held))
     finished = {stored.result.plan_key for stored in left if stored.problem is None}
-    for plan_key, info in states.items():
+    for name, info in states.items():
+        plan_key = name.partition("-")[0]
         old = policy.max_age_seconds is not None and now - info.modified > policy.max_age_seconds
         if plan_key not in held and (plan_key in finished or old):
             reason = "its stage is finished" if plan_key in finished else "unused too long"
-            removals.append(Removal(Kind.STATE, f"state/{plan_key}", info.size, reason))
+            removals.append(Removal(Kind.STATE, f"state/{name}", info.size, reason))
     removals.extend(_leftovers(store, held, now))
     return removals
 
@@ -168,7 +169,7 @@ def _leftovers(store: Store, held: dict[str, Lease], now: float) -> Iterator[Rem
 
 
 def _remove_one(store: Store, removal: Removal, now: float) -> bool:
-    name = removal.key.split("/")[1]
+    name = removal.key.split("/")[1].partition("-")[0]
     if removal.kind is Kind.RESULT:
         store.remove(removal.key)
         return True

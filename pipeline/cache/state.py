@@ -1,4 +1,4 @@
-"""The durable folder of a stage, `state/<plan key>`: used in place or mirrored from an object store.
+"""The durable folder of a stage, `state/<state key>`: used in place, or mirrored from an object store.
 
 An object store has no folder that changes all at once, so each published name is a record with
 its files' digests, written after the files; files lie under a new folder each time, so a name that
@@ -27,19 +27,19 @@ _DATA = "data"
 _log = logging.getLogger(__name__)
 
 
-def open_state(store: Store, plan_key: str, *, mirror: Path | None = None) -> State:
+def open_state(store: Store, state_key: str, *, mirror: Path | None = None) -> State:
     """The state of a stage; nothing is made or fetched before its `path` is asked for.
 
     Args:
         store: where it is durable.
-        plan_key: names it.
+        state_key: names it: `Job.state_key`.
         mirror: local folder for a copy of an object store's state; processes of one machine may
             share it, and what is there already is not fetched again. A local store needs none.
 
     Raises:
         ValueError: the store is not local and there is no mirror.
     """
-    key = _state_key(plan_key)
+    key = _state_key(state_key)
     folder = store.local_path(key)
     if folder is not None:
         return _InPlace(store, key, folder)
@@ -49,13 +49,13 @@ def open_state(store: Store, plan_key: str, *, mirror: Path | None = None) -> St
     return _Mirrored(store, key, mirror)
 
 
-def list_state(store: Store, plan_key: str) -> list[str]:
+def list_state(store: Store, state_key: str) -> list[str]:
     """Names at the top of a stage's state, sorted: what `path` holds, without fetching it.
 
     Raises:
         StoreError: the store failed.
     """
-    key = _state_key(plan_key)
+    key = _state_key(state_key)
     if store.local_path() is not None:
         return store.list(key)
     return sorted({name.split("/", maxsplit=1)[0] for name in _published(store, key)})
@@ -207,8 +207,8 @@ def _fetch(store: Store, record: _Record, incoming: Path) -> str | None:
     return None
 
 
-def _state_key(plan_key: str) -> str:
-    return f"state/{plan_key}"
+def _state_key(state_key: str) -> str:
+    return f"state/{state_key}"
 
 
 def _published(store: Store, key: str) -> list[str]:

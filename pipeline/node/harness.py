@@ -64,7 +64,7 @@ def run_stage(
                     port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
                     for port in ports
                 },
-                state=open_state(store, job.plan_key, mirror=mirror),
+                state=open_state(store, job.state_key, mirror=mirror),
                 scratch=scratch,
                 world=world,
                 seed=job.seed,

@@ -171,6 +171,9 @@ class Attempts:
             store=self._store.url,
             folder=str(folder),
         )
+        if prepared.planned.forced and attempt == 1:
+            # Built anew means from the start, not from the last checkpoint of what is there.
+            self._store.remove_tree(f"state/{job.state_key}")
         try:
             (folder / "logs").mkdir(parents=True, exist_ok=True)
             # A value of the configuration may have come from the environment: for the owner alone.
@@ -291,8 +294,8 @@ class Attempts:
         except StoreError as exc:
             _log.warning("what attempt %s staged is left: %s", running.job.attempt_id, exc)
 
-    def newest_step(self, plan_key: str) -> int | None:
+    def newest_step(self, job: Job) -> int | None:
         """The training step of the newest checkpoint under `state/`; None without one."""
-        names = list_state(self._store, plan_key)
+        names = list_state(self._store, job.state_key)
         steps = [int(match[1]) for name in names if (match := re.fullmatch(r"\D*(\d+)", name))]
         return max(steps, default=None)

@@ -238,7 +238,7 @@ class Loop:
         if exit_class is ExitClass.DONE:
             self._succeed(running, artifacts)
         else:
-            step = self._attempts.newest_step(running.job.plan_key)
+            step = self._attempts.newest_step(running.job)
             self._journal.append(ended_event(running.job, end, exit_class, step))
         self._attempts.discard(running)
         self._attempts.release(running.job.plan_key)

@@ -52,6 +52,11 @@ class Job(BaseModel):
     folder: str
 
     @property
+    def state_key(self) -> str:
+        """Names the durable state: what another content of the inputs left is not gone on with."""
+        return f"{self.plan_key}-{self.content_key[:16]}"
+
+    @property
     def world_size(self) -> int:
         """Processes in all: ranks of a gang, workers of a `workers` stage, or 1."""
         return self.nodes * self.processes_per_node

@@ -31,7 +31,7 @@ class Attempt:
 
     @property
     def state(self) -> Path:
-        path = Store(self.job.store).local_path(f"state/{self.job.plan_key}")
+        path = Store(self.job.store).local_path(f"state/{self.job.state_key}")
         assert path is not None
         return path
 
@@ -59,7 +59,7 @@ class Attempt:
 
 def pids_of(job: Job, rank: int = 0) -> dict[str, Any]:
     """What rank `rank` reports once it is at work."""
-    path = Store(job.store).local_path(f"state/{job.plan_key}/pids-{rank}.json")
+    path = Store(job.store).local_path(f"state/{job.state_key}/pids-{rank}.json")
     assert path is not None
     wait_for(path.exists)
     found: dict[str, Any] = json.loads(path.read_text())

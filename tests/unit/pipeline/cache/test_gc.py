@@ -22,6 +22,8 @@ from tests.attempts import make_artifact, make_result, stage_parts, write_files
 
 DAY = 86400.0
 KEYS = [letter * 64 for letter in "123"]
+CONTENT = "0123456789abcdef"
+"""The second half of a state's name."""
 
 
 @pytest.fixture
@@ -158,24 +160,24 @@ def test_state_goes_when_its_stage_is_finished_or_it_is_old(
     store: Store, digests: list[str], tmp_path: Path
 ) -> None:
     for key in (KEYS[0], KEYS[1], "9" * 64):
-        state = open_state(store, key, mirror=tmp_path / key)
+        state = open_state(store, f"{key}-{CONTENT}", mirror=tmp_path / key)
         write_files(state.path, {"step-1/a": b"1"})
         state.publish("step-1")
     assert Leases(store, duration_seconds=100 * DAY).acquire(KEYS[1], "mine")
-    assert names(collect(store, Policy(), later(0)), Kind.STATE) == {KEYS[0]}
+    assert names(collect(store, Policy(), later(0)), Kind.STATE) == {f"{KEYS[0]}-{CONTENT}"}
     old = collect(store, Policy(max_age_seconds=5 * DAY), later(6 * DAY))
-    assert names(old, Kind.STATE) == {"9" * 64}
-    assert {name.split("/")[0] for name in store.walk("state")} == {KEYS[1]}
+    assert names(old, Kind.STATE) == {f"{'9' * 64}-{CONTENT}"}
+    assert {name.split("/")[0] for name in store.walk("state")} == {f"{KEYS[1]}-{CONTENT}"}
 
 
 def test_state_that_is_in_use_again_stays(store: Store, digests: list[str], tmp_path: Path) -> None:
-    state = open_state(store, KEYS[0], mirror=tmp_path / "mirror")
+    state = open_state(store, f"{KEYS[0]}-{CONTENT}", mirror=tmp_path / "mirror")
     write_files(state.path, {"step-1/a": b"1"})
     state.publish("step-1")
     planned = plan_removals(store, Policy(), now=later(0))
     assert Leases(store).acquire(KEYS[0], "mine")
     assert list(remove(store, planned, now=later(0))) == []
-    assert store.list("state") == [KEYS[0]]
+    assert store.list("state") == [f"{KEYS[0]}-{CONTENT}"]
 
 
 def test_artifact_committed_again_meanwhile_stays(

@@ -89,6 +89,33 @@ def test_run_forced_stage_looks_nothing_up(lab: Lab) -> None:
     assert _started(executor.submitted) == ["b"]
 
 
+def test_run_forced_stage_begins_without_the_state_of_what_is_there(lab: Lab) -> None:
+    def leave_state(job: Job) -> None:
+        lab.store.write(f"state/{job.state_key}/step-{job.attempt:08d}/manifest.json", b"{}")
+
+    lab.run(lab.plan(CHAIN), lab.executor(before=leave_state))
+    found: list[list[str]] = []
+    # Two attempts: the second goes on with what the first left.
+    executor = lab.executor(
+        {"b": [75, 0]},
+        before=lambda job: (
+            found.append(lab.store.list(f"state/{job.state_key}")),
+            leave_state(job),
+        ),
+    )
+    lab.run(lab.plan(CHAIN, force=["b"]), executor)
+    assert found == [[], ["step-00000001"]]
+
+
+def test_run_state_belongs_to_one_content_of_the_inputs(lab: Lab) -> None:
+    executor = lab.executor()
+    lab.run(lab.plan(CHAIN), executor)
+    job = executor.submitted[0]
+    other = job.model_copy(update={"content_key": "f" * 64})
+    assert job.state_key != other.state_key
+    assert job.state_key.startswith(job.plan_key)
+
+
 def test_run_independent_stages_run_side_by_side_within_the_machine(lab: Lab) -> None:
     most = {"running": 0}
     executor = lab.executor(
@@ -192,7 +219,7 @@ def test_run_preemptions_are_free_while_there_is_progress(lab: Lab) -> None:
     steps = iter(range(10, 1000, 10))
 
     def checkpoint(job: Job) -> None:
-        lab.store.write(f"state/{job.plan_key}/step-{next(steps):08d}/manifest.json", b"{}")
+        lab.store.write(f"state/{job.state_key}/step-{next(steps):08d}/manifest.json", b"{}")
 
     executor = lab.executor({"a": [75] * 6}, before=checkpoint)
     outcome = lab.run(plan, executor)
