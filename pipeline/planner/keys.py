@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Set
 from importlib import metadata
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from pipeline.cache.results import KeyPart
 from pipeline.planner.digests import Digests
 from pipeline.planner.plan import Action, PlannedStage
-from pipeline.spec.config import SourceText
+from pipeline.spec.config import SourceText, Unkeyed
 from pipeline.spec.dag import Stage
 from pipeline.spec.stage import Launch
 from pipeline.storage.digests import canonical_json, digest_of
@@ -55,7 +57,7 @@ def key_parts(
 ) -> Mapping[str, KeyPart]:
     """Everything the outputs of a stage depend on; arguments as in `planned_stage`."""
     parts: dict[str, KeyPart] = {"version": _VERSION, "kind": stage.spec.name}
-    for name, value in _flat(stage.config.model_dump(), ""):
+    for name, value in _flat(stage.config, ""):
         if isinstance(value, SourceText):
             parts[f"source.{name}"] = digests.source(value)
         else:
@@ -98,7 +100,11 @@ def content_key_of(parts: Mapping[str, KeyPart], inputs: Mapping[str, str | list
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Every scalar with a name no other place has: `model.layers[0]`, `"a.b"`, `tags[]`."""
-    if isinstance(value, Mapping):
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        kept = {key: part for key, part in value if not _is_unkeyed(fields.get(key))}
+        yield from _flat(kept, name)
+    elif isinstance(value, Mapping):
         for key, part in value.items():
             text = str(key)
             plain = text if _PLAIN_NAME.fullmatch(text) else json.dumps(text)
@@ -116,6 +122,10 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from _flat(ordered, name)
     else:
         yield name, value
+
+
+def _is_unkeyed(field: FieldInfo | None) -> bool:
+    return field is not None and any(isinstance(mark, Unkeyed) for mark in field.metadata)
 
 
 def _scalar(value: Any) -> KeyPart:

@@ -16,6 +16,13 @@ class StageConfig(BaseModel):
         return {}
 
 
+class Unkeyed:
+    """Marks a field that decides when things are told or saved, never what comes out.
+
+    It stays out of a stage's key: `checkpoint_every: Annotated[int, Unkeyed()]`.
+    """
+
+
 class SourceText(str):
     """What a validated Source is: a str that is known to be one wherever it stands in a config."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import override
 
-from pipeline.spec.config import StageConfig
+from pipeline.spec.config import StageConfig, Unkeyed
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -57,17 +57,21 @@ class TrainConfig(BaseModel):
     ema_decay: float | None = Field(
         None, ge=0, lt=1, description="moving average of the weights, evaluated and exported"
     )
-    log_every: int = Field(10, gt=0, description="steps between two logged losses")
-    evaluate_every: int | None = Field(
+    log_every: Annotated[int, Unkeyed()] = Field(
+        10, gt=0, description="steps between two logged losses"
+    )
+    evaluate_every: Annotated[int | None, Unkeyed()] = Field(
         None, gt=0, description="steps between two evaluations; null = after the last step only"
     )
-    checkpoint_every: int | None = Field(
+    checkpoint_every: Annotated[int | None, Unkeyed()] = Field(
         None, gt=0, description="steps between two checkpoints; null = by time alone"
     )
-    checkpoint_every_seconds: float | None = Field(
+    checkpoint_every_seconds: Annotated[float | None, Unkeyed()] = Field(
         600.0, gt=0, description="most work a crash may cost; null = by steps alone"
     )
-    keep_checkpoints: int = Field(2, gt=0, description="newest checkpoints kept; older are removed")
+    keep_checkpoints: Annotated[int, Unkeyed()] = Field(
+        2, gt=0, description="newest checkpoints kept; older are removed"
+    )
 
     @model_validator(mode="after")
     def _warmup_within_steps(self) -> Self:

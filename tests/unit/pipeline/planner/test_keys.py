@@ -5,7 +5,7 @@ from dataclasses import replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pipeline.planner.digests import Digests
 from pipeline.planner.keys import content_key, key_parts, planned_stage
 from pipeline.planner.plan import PlannedStage
-from pipeline.spec.config import Source, StageConfig
+from pipeline.spec.config import Source, StageConfig, Unkeyed
 from pipeline.spec.dag import Connection, Stage
 from pipeline.spec.ports import FOLDER
 from pipeline.spec.resources import EngineConfig, Resources, Retry
@@ -41,6 +41,15 @@ class Nested(StageConfig):
     inner: Named = Named()
     path: Path = Path("x")
     colour: Colour = Colour.RED
+
+
+class Pace(BaseModel):
+    steps: int = 1
+    log_every: Annotated[int | None, Unkeyed()] = 10
+
+
+class Paced(StageConfig):
+    pace: Pace = Pace()
 
 
 SPEC = StageSpec(name="toy", config=Free, run="pipeline.node.builtins.check:run")
@@ -206,3 +215,11 @@ def test_content_key_depends_on_content_and_not_on_upstream_keys(digests: Digest
     assert content_key(one, {"i": "d"}) != content_key(one, {"i": "e"})
     assert content_key(one, {"i": "d"}) != content_key(one, {"i": ["d"]})
     assert content_key(one, {}) != one.plan_key
+
+
+def test_key_parts_leave_out_what_only_says_when_to_tell(digests: Digests) -> None:
+    parts = [
+        key_parts(_stage(Paced(pace=Pace(log_every=every))), {}, digests) for every in (1, None)
+    ]
+    assert parts[0] == parts[1]
+    assert parts[0]["with.pace.steps"] == 1
