@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from pipeline.spec.attempt import share_of
 
 _F_SETSIG = 10
 _PR_SET_CHILD_SUBREAPER = 36
@@ -89,15 +91,22 @@ def adopt_orphans() -> None:
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_children(spare: Iterable[int] = ()) -> None:
-    """Kills and reaps every child but those to spare, with what becomes a child meanwhile.
+def end_children(spare: Iterable[int] = (), shares: Sequence[str] | None = None) -> None:
+    """Kills and reaps children, with what becomes a child meanwhile.
 
     Gives up after 5 seconds: a process stuck in the kernel (a dead network file system) cannot be
     ended by anyone.
+
+    Args:
+        spare: pids that are left alone.
+        shares: only children that one of these (see `share_name`) has started; None for all.
     """
     spared = set(spare)
     give_up = time.monotonic() + _SWEEP_SECONDS
     while children := _children() - spared:
+        if shares is not None:
+            spared |= {pid for pid in children if share_of(pid) not in shares}
+            children -= spared
         for pid in children:
             os.kill(pid, signal.SIGKILL)
         for pid in children:

@@ -3,6 +3,7 @@
 import socket
 from dataclasses import dataclass
 
+from pipeline.spec.attempt import SHARE_VARIABLE, share_name
 from pipeline.spec.context import World
 from pipeline.spec.job import Job
 from pipeline.spec.stage import Launch
@@ -47,6 +48,7 @@ def rank_environment(
             leaves what the agent sees.
     """
     variables = dict.fromkeys(_THREAD_VARIABLES, str(job.cpus_per_process))
+    variables[SHARE_VARIABLE] = share_name(job.attempt_id, world.node)
     if job.gpus_per_node == 0:
         variables["CUDA_VISIBLE_DEVICES"] = ""
         variables["DS_ACCELERATOR"] = "cpu"  # else DeepSpeed warns that it found no accelerator

@@ -44,9 +44,8 @@ class StopFlag:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for other in (signal.SIGCHLD, signal.SIGUSR1):
-            signal.signal(other, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._set = True
@@ -55,17 +54,20 @@ class StopFlag:
 def fork(run: Callable[[], int]) -> int:
     """Forks; the child runs `run` and exits with what it returns, never coming back here.
 
-    SIGTERM and SIGUSR1 are blocked in the child until `run` unblocks them, so that none is lost
-    to the parent's handlers.
+    SIGTERM is blocked in the child until `run` unblocks it, so that none is lost to the parent's
+    handler.
 
     Returns:
         the child's pid.
     """
-    blocked = {signal.SIGTERM, signal.SIGUSR1}
-    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-    pid = os.fork()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        raise
     if pid:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return pid
     code = _CRASHED
     try:

@@ -1,11 +1,15 @@
 """The folder of one attempt: who writes which file, and the records of how processes ended."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
 from pipeline.storage.files import replace_file
+
+SHARE_VARIABLE = "PIPELINE_SHARE"
+"""Holds `share_name` in the environment of all that it starts: whose an orphan is."""
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 * 1024
@@ -47,10 +51,6 @@ class AttemptFolder:
     def log(self, rank: int) -> Path:
         """What a rank printed, stdout and stderr together."""
         return self.path / "logs" / f"rank-{rank}.log"
-
-    def agent_log(self, node: int) -> Path:
-        """What an agent itself has to say; empty unless something is wrong."""
-        return self.path / "logs" / f"agent-{node}.log"
 
     def failure(self, rank: int) -> Path:
         """A RankFailure; there only when the rank's code raised."""
@@ -137,6 +137,22 @@ def log_tail(path: Path, lines: int = _TAIL_LINES) -> list[str]:
     except FileNotFoundError:
         return []
     return text.splitlines()[-lines:]
+
+
+def share_name(attempt_id: str, node: int) -> str:
+    """Names one node's share of an attempt."""
+    return f"{attempt_id}/{node}"
+
+
+def share_of(pid: int) -> str | None:
+    """The share a process was started by; None when by none, or it cannot be told."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    prefix = f"{SHARE_VARIABLE}=".encode()
+    found = [value for value in variables if value.startswith(prefix)]
+    return os.fsdecode(found[0].removeprefix(prefix)) if found else None
 
 
 def _write(path: Path, record: RankFailure | NodeExit) -> None:

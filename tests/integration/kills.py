@@ -24,8 +24,8 @@ from pipeline.storage import Store
 COMMAND = (sys.executable, "-c", "from pipeline.cli.main import main; main()")
 MARK = "PIPELINE_TEST_MARK"
 Target = Literal["runner", "agent", "rank"]
-_DEPTHS: Mapping[Target, int] = {"runner": 0, "agent": 2, "rank": 3}
-"""Generations below the command: itself, fork server, agent, rank."""
+_DEPTHS: Mapping[Target, int] = {"runner": 0, "agent": 1, "rank": 2}
+"""Generations below the command: itself, agent, rank."""
 _END_SECONDS = 300.0
 _ORPHAN_SECONDS = 10.0
 

@@ -6,16 +6,14 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import InfrastructureError, WorkerExit
 from pipeline.executors.base import AttemptEnd, Capacity
-from pipeline.executors.local.forkserver import AgentEnd, ForkServerClient
-from pipeline.executors.local.machine import gpu_names, machine_capacity, reserve_port
-from pipeline.spec.attempt import AttemptFolder, NodeExit
+from pipeline.executors.local.machine import end_shares, gpu_names, machine_capacity, reserve_port
+from pipeline.executors.local.node import LocalNode
+from pipeline.spec.attempt import NodeExit, share_name
 from pipeline.spec.job import Job
-
-_PEER_FAILED = signal.SIGUSR1  # as pipeline.node.agent takes it
 
 
 @dataclass
@@ -25,22 +23,24 @@ class _Running:
     job: Job
     port: socket.socket
     gpus: list[str]
-    ends: dict[int, AgentEnd] = field(default_factory=dict)
-    fate: str = ""  # why its agents cannot say themselves how they ended
+    ends: dict[int, NodeExit] = field(default_factory=dict)
 
     @property
     def open_nodes(self) -> list[int]:
-        """Nodes whose agent still runs."""
+        """Nodes whose ranks still run."""
         return [node for node in range(self.job.nodes) if node not in self.ends]
 
 
 class LocalExecutor:
-    """Implements `Executor`. The fork server starts with the first attempt, not before."""
+    """Implements `Executor`. An agent starts with the first attempt that needs it, not before.
+
+    A machine has as many agents as the widest attempt has nodes, so `nodes: 2` is two of them.
+    """
 
     def __init__(self) -> None:
         self._capacity = machine_capacity()
         self._free_gpus = gpu_names()
-        self._server: ForkServerClient | None = None
+        self._nodes: dict[int, LocalNode] = {}
         self._running: dict[str, _Running] = {}
         self._told: list[AttemptEnd] = []
 
@@ -50,7 +50,7 @@ class LocalExecutor:
         return self._capacity
 
     def submit(self, job: Job) -> None:
-        """Starts the agents of an attempt; its job.json is in its folder.
+        """Starts an attempt on as many agents as it has nodes.
 
         Raises:
             InfrastructureError: too few GPUs are free, or no process can be started.
@@ -64,119 +64,98 @@ class LocalExecutor:
         except OSError as exc:
             msg = f"no port is free for the ranks of {job.stage}: {exc}"
             raise InfrastructureError(msg) from exc
-        gpus, self._free_gpus = self._free_gpus[:wanted], self._free_gpus[wanted:]
-        attempt = _Running(job, port, gpus)
+        attempt = _Running(job, port, self._free_gpus[:wanted])
         try:
-            self._start(attempt)
-        except InfrastructureError:  # the server was killed while nothing ran
-            if self._server is not None:
-                self._lose_server(self._server)
-            self._start(attempt)
+            for node in range(job.nodes):
+                self._start(attempt, node)
+        except InfrastructureError:
+            self._signal(attempt, "kill")
+            port.close()
+            raise
+        del self._free_gpus[:wanted]
         self._running[job.attempt_id] = attempt
 
-    def _start(self, attempt: _Running) -> None:
-        if self._server is None:
-            self._server = ForkServerClient()
-        job = attempt.job
-        address, number = attempt.port.getsockname()
-        for node in range(job.nodes):
-            first = node * job.gpus_per_node
-            self._server.start(
-                job.attempt_id,
-                node,
-                job=str(AttemptFolder(Path(job.folder)).job),
-                address=address,
-                port=number,
-                devices=",".join(attempt.gpus[first : first + job.gpus_per_node]),
-            )
+    def _start(self, attempt: _Running, node: int) -> None:
+        if node in self._nodes and not self._nodes[node].is_alive():
+            self._lose_node(node)  # killed while nothing ran on it
+        if node not in self._nodes:
+            self._nodes[node] = LocalNode()
+        first = node * attempt.job.gpus_per_node
+        gpus = attempt.gpus[first : first + attempt.job.gpus_per_node]
+        self._nodes[node].start(
+            attempt.job, node, meeting=attempt.port.getsockname(), devices=",".join(gpus)
+        )
 
     def wait(self, timeout_seconds: float) -> Sequence[AttemptEnd]:
         """Sleeps until an attempt has ended or the time is over."""
         deadline = time.monotonic() + timeout_seconds
         while not self._told:
             pause = max(0.0, deadline - time.monotonic())
-            if self._server is None:
-                time.sleep(pause)  # nothing runs; whoever asks wants the pause
+            ready = set(select.select(list(self._nodes.values()), [], [], pause)[0])
+            if not ready:
                 break
-            if not select.select([self._server], [], [], pause)[0]:
-                break
-            self._receive(self._server)
+            for node in [node for node, agent in self._nodes.items() if agent in ready]:
+                self._receive(node)
         told, self._told = self._told, []
         return told
 
     def stop(self, attempt_id: str, *, now: bool) -> None:
-        """Passes SIGTERM to the agents, or kills them; one that has ended is left alone."""
-        attempt = self._running.get(attempt_id)
-        if attempt is None:
-            return
-        if now:
-            attempt.fate = "ended at once, as asked"
-        self._signal(attempt, signal.SIGKILL if now else signal.SIGTERM)
+        """Has the ranks asked to stop, or killed; an attempt that has ended is left alone."""
+        if attempt_id in self._running:
+            self._signal(self._running[attempt_id], "kill" if now else "stop")
 
     def close(self) -> None:
-        """Kills what still runs and ends the fork server."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Kills what still runs and ends the agents."""
+        for agent in self._nodes.values():
+            agent.close()
+        self._nodes.clear()
         for attempt in self._running.values():
             attempt.port.close()
         self._running.clear()
 
-    def _receive(self, server: ForkServerClient) -> None:
-        ends = server.receive()
+    def _receive(self, node: int) -> None:
+        ends = self._nodes[node].receive()
         if ends is None:
-            self._lose_server(server)
+            self._lose_node(node)
             return
-        for end in ends:
-            attempt = self._running[end.attempt_id]
-            attempt.ends[end.node] = end
-            if not attempt.open_nodes:
-                self._finish(attempt)
-            elif end.status == WorkerExit.PREEMPTED:
-                self._signal(attempt, signal.SIGTERM)  # the others have saved the same step
-            elif end.status != 0:
-                self._signal(attempt, _PEER_FAILED)
+        for attempt_id, end in ends:
+            if attempt_id in self._running:
+                self._end(self._running[attempt_id], node, end)
 
-    def _signal(self, attempt: _Running, number: signal.Signals) -> None:
-        for node in attempt.open_nodes:
-            try:
-                if self._server is not None:
-                    self._server.signal(attempt.job.attempt_id, node, number)
-            except InfrastructureError:
-                return  # its death is received next, and ends the attempt
-
-    def _lose_server(self, server: ForkServerClient) -> None:
-        status = server.close()  # and with it all agents and workers, by their lifelines
-        self._server = None
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
-        for attempt in list(self._running.values()):
-            attempt.fate = attempt.fate or f"the fork server ended: {how}"
-            for node in attempt.open_nodes:
-                end = AgentEnd(attempt.job.attempt_id, node, -signal.SIGKILL, time.time())
-                attempt.ends[node] = end
+    def _end(self, attempt: _Running, node: int, end: NodeExit) -> None:
+        attempt.ends[node] = end
+        if not attempt.open_nodes:
             self._finish(attempt)
+        elif end.exit_code == WorkerExit.PREEMPTED:
+            self._signal(attempt, "stop")  # the others have saved the same step
+        elif end.exit_code != 0:
+            self._signal(attempt, "peer failed")
+
+    def _signal(self, attempt: _Running, what: Literal["stop", "peer failed", "kill"]) -> None:
+        for node in self._nodes.keys() & set(attempt.open_nodes):
+            try:
+                self._nodes[node].signal(attempt.job.attempt_id, what)
+            except InfrastructureError:
+                continue  # its death is received next, and ends its share
+
+    def _lose_node(self, node: int) -> None:
+        """An agent has died, and with it, by their lifelines, all its workers."""
+        status = self._nodes.pop(node).close()
+        name = signal.Signals(-status).name if status < 0 else None
+        cause = f"the agent of node {node} ended: {name or f'exit code {status}'}"
+        code = 128 + signal.SIGKILL
+        lost = [attempt for attempt in self._running.values() if node in attempt.open_nodes]
+        end_shares({share_name(attempt.job.attempt_id, node) for attempt in lost})
+        for attempt in lost:
+            self._end(attempt, node, NodeExit(code, None, name, cause, [], time.time()))
 
     def _finish(self, attempt: _Running) -> None:
         del self._running[attempt.job.attempt_id]
         attempt.port.close()
         self._free_gpus += attempt.gpus
-        failed = [self._node_exit(attempt, end) for end in attempt.ends.values() if end.status != 0]
+        failed = [end for end in attempt.ends.values() if end.exit_code != 0]
         first = min(failed, key=lambda end: end.time, default=None)
-        self._told.append(
-            AttemptEnd(attempt.job.attempt_id, 0, None, "")
-            if first is None
-            else AttemptEnd(attempt.job.attempt_id, first.exit_code, first.rank, first.cause)
-        )
-
-    def _node_exit(self, attempt: _Running, end: AgentEnd) -> NodeExit:
-        """What the agent left, or what is known of one that could leave nothing."""
-        left = NodeExit.read(AttemptFolder(Path(attempt.job.folder)).node_exit(end.node))
-        if left is not None and left.exit_code == end.status:
-            return left
-        if end.status > 0:
-            log = AttemptFolder(Path(attempt.job.folder)).agent_log(end.node)
-            cause = f"the agent of node {end.node} ended with exit code {end.status}; see {log}"
-            return NodeExit(end.status, None, None, cause, [], end.time)
-        name = signal.Signals(-end.status).name
-        cause = attempt.fate or f"the agent of node {end.node} was killed by {name}"
-        return NodeExit(128 - end.status, None, name, cause, [], end.time)
+        end = AttemptEnd(attempt.job.attempt_id, 0, None, "")
+        if first is not None:
+            end = AttemptEnd(attempt.job.attempt_id, first.exit_code, first.rank, first.cause)
+        self._told.append(end)

@@ -2,10 +2,13 @@
 
 import math
 import os
+import signal
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.executors.base import Capacity
+from pipeline.spec.attempt import share_of
 
 _CGROUP = Path("/sys/fs/cgroup")
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
@@ -39,6 +42,16 @@ def reserve_port() -> socket.socket:
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", 0))
     return reserved
+
+
+def end_shares(names: Collection[str]) -> None:
+    """Kills what shares of attempts have left behind; for when their agent can do so no more."""
+    for path in Path("/proc").glob("[0-9]*"):
+        if names and share_of(int(path.name)) in names:
+            try:
+                os.kill(int(path.name), signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
 
 
 def _cpus() -> int:

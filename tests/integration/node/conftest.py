@@ -17,7 +17,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[LocalExecutor]:
-    """One for all tests that leave its fork server alone: starting that takes half a second."""
+    """One for all tests that leave its agents alone: starting that takes half a second."""
     local = LocalExecutor()
     yield local
     local.close()

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from pipeline.errors import DataError, Preempted
 from pipeline.spec.config import StageConfig
@@ -85,10 +84,8 @@ def _segfault(ctx: Context) -> None:
 
 
 def _report(ctx: Context, *children: int) -> None:
-    """Tells the test who is running: the rank, its agent, its fork server, its children."""
-    agent = os.getppid()
-    server = int(Path(f"/proc/{agent}/stat").read_text().rpartition(")")[2].split()[1])
-    pids = {"rank": os.getpid(), "agent": agent, "server": server, "children": children}
+    """Tells the test who is running: the rank, its agent, its children."""
+    pids = {"rank": os.getpid(), "agent": os.getppid(), "children": children}
     path = ctx.state.path / f"pids-{ctx.world.rank}.json"
     path.with_suffix(".tmp").write_text(json.dumps(pids))
     path.with_suffix(".tmp").rename(path)
@@ -133,7 +130,7 @@ def _environment(ctx: Context) -> None:
 
 def _vote(ctx: Context) -> None:
     """What the training loop does: the ranks agree at which step they stop."""
-    # Deferred: the other toys need no torch, and the fork server must have none.
+    # Deferred: the other toys need no torch, and the agent must have none.
     import torch  # noqa: PLC0415
     import torch.distributed as dist  # noqa: PLC0415
 

@@ -1,33 +1,23 @@
-"""The runner's end of the fork server: starts it, talks to it, and outlives it."""
+"""The runner's end of an agent on this machine: starts it, talks to it, and outlives it."""
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import InfrastructureError
+from pipeline.spec.attempt import NodeExit
+from pipeline.spec.job import Job
 
-_MODULE = "pipeline.node.forkserver"
+_MODULE = "pipeline.node.server"
 _END_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class AgentEnd:
-    """An agent that has ended with all it started; `status` is negative for a signal."""
-
-    attempt_id: str
-    node: int
-    status: int
-    time: float
-
-
-class ForkServerClient:
-    """One fork server process; its death shows as the end of `receive`."""
+class LocalNode:
+    """One agent process; its death shows as the end of `receive`."""
 
     def __init__(self) -> None:
         """Starts the process and returns while it still imports.
@@ -58,40 +48,49 @@ class ForkServerClient:
         except OSError as exc:
             os.close(self._lifeline)
             self._control.close()
-            msg = f"the fork server could not be started: {exc}"
+            msg = f"no agent could be started: {exc}"
             raise InfrastructureError(msg) from exc
         finally:
             theirs.close()
             os.close(lifeline)
         self._received = b""
 
-    @property
-    def pid(self) -> int:
-        """Of the fork server."""
-        return self._process.pid
-
     def fileno(self) -> int:
-        """Readable when `receive` has something, or the server is gone."""
+        """Readable when `receive` has something, or the agent is gone."""
         return self._control.fileno()
 
-    def start(self, attempt_id: str, node: int, **order: str | int | None) -> None:
-        """Starts an agent; see `pipeline.node.forkserver` for the order.
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def start(self, job: Job, node: int, *, meeting: tuple[str, int], devices: str | None) -> None:
+        """Starts the ranks of node `node` of an attempt; `meeting` is rank 0's address and port.
 
         Raises:
-            InfrastructureError: the server is gone.
+            InfrastructureError: the agent is gone.
         """
-        self._send({"start": attempt_id, "node": node, **order})
+        address, port = meeting
+        self._send(
+            {
+                "start": job.attempt_id,
+                "node": node,
+                "job": job.model_dump(mode="json"),
+                "address": address,
+                "port": port,
+                "devices": devices,
+            }
+        )
 
-    def signal(self, attempt_id: str, node: int, number: signal.Signals) -> None:
-        """Sends a signal to an agent; one that has ended gets none.
+    def signal(self, attempt_id: str, what: Literal["stop", "peer failed", "kill"]) -> None:
+        """Signals the ranks of an attempt; one that has ended gets none.
 
         Raises:
-            InfrastructureError: the server is gone.
+            InfrastructureError: the agent is gone.
         """
-        self._send({"signal": attempt_id, "node": node, "number": int(number)})
+        self._send({"signal": attempt_id, "what": what})
 
-    def receive(self) -> Iterator[AgentEnd] | None:
-        """Ends that have been told since; None when the server is gone."""
+    def receive(self) -> Iterator[tuple[str, NodeExit]] | None:
+        """Attempt ids and ends that have been told since; None when the agent is gone."""
         try:
             data = self._control.recv(1 << 16)
         except ConnectionResetError:
@@ -99,10 +98,11 @@ class ForkServerClient:
         if not data:
             return None
         *lines, self._received = (self._received + data).split(b"\n")
-        return (_parse(json.loads(line)) for line in lines)
+        messages = [json.loads(line) for line in lines]
+        return ((message["ended"], NodeExit(**message["exit"])) for message in messages)
 
     def close(self) -> int:
-        """Ends the server and everything below it; returns how it ended, negative for a signal."""
+        """Ends the agent and everything below it; returns how it ended, negative for a signal."""
         self._control.close()
         try:
             return self._process.wait(_END_SECONDS)
@@ -116,9 +116,5 @@ class ForkServerClient:
         try:
             self._control.sendall(json.dumps(message).encode() + b"\n")
         except OSError as exc:
-            msg = f"the fork server is gone: {exc}"
+            msg = f"an agent is gone: {exc}"
             raise InfrastructureError(msg) from exc
-
-
-def _parse(message: dict[str, Any]) -> AgentEnd:
-    return AgentEnd(message["ended"], message["node"], message["status"], message["time"])
