@@ -18,6 +18,7 @@ from pipeline.spec.dag import Connection, Stage
 from pipeline.spec.ports import FOLDER
 from pipeline.spec.resources import EngineConfig, Resources, Retry
 from pipeline.spec.stage import Launch, StageSpec
+from tests.builders import load
 
 
 class Colour(Enum):
@@ -223,3 +224,22 @@ def test_key_parts_leave_out_what_only_says_when_to_tell(digests: Digests) -> No
     ]
     assert parts[0] == parts[1]
     assert parts[0]["with.pace.steps"] == 1
+
+
+def test_key_parts_hide_what_came_from_the_environment(tmp_path: Path) -> None:
+    text = """
+name: toy
+stages:
+  make:
+    uses: command
+    with: {argv: [sh, "${env.TOKEN}"], env: {KEY: "${env.TOKEN}"}, outputs: {out: folder}}
+"""
+    keys = set()
+    for token in ("secret-1", "secret-2"):
+        stage = load(tmp_path, text, environ={"TOKEN": token}).stages["make"]
+        with Digests(tmp_path) as digests:
+            planned = planned_stage(stage, {}, digests)
+        assert token not in str(dict(planned.key_parts))
+        assert str(planned.key_parts["with.env.KEY"]).startswith("${env.TOKEN}#")
+        keys.add(planned.plan_key)
+    assert len(keys) == 2
