@@ -62,9 +62,14 @@ def docstrings(file: SourceFile) -> tuple[Document, ...]:
 
 def _docstrings(tree: ast.Module) -> Iterator[str]:
     found = []
-    for node in ast.walk(tree):
+    # Statements only: expressions are nine tenths of a tree and hold no docstring.
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
         if isinstance(node, _HAS_DOCSTRING) and (text := ast.get_docstring(node)):
             found.append((node.body[0].lineno, text))
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            pending += getattr(node, name, ())
     return (text for _, text in sorted(found))
 
 
