@@ -20,11 +20,7 @@ class SpanSampler:
     def select(
         self, rng: np.random.Generator, word_starts: NDArray[np.bool_], goal: int
     ) -> NDArray[np.bool_]:
-        """Marks exactly `goal` positions.
-
-        Walks over the text: a span of n tokens (prob ~ 1/n) lies at a random place of a window of
-        n + n * alpha // beta tokens, moved right to the next word. What the walk leaves of `goal`
-        is filled with single tokens. Spans are n tokens long, not n words, as in the released code.
+        """Marks exactly `goal` positions: spans, then single tokens at random up to the goal.
 
         Args:
             rng: what is drawn from.
@@ -36,6 +32,23 @@ class SpanSampler:
 
         Source: Yang et al. 2019, section 2.3, and released code, data_utils.py
         `_sample_mask_ngram`.
+        """
+        chosen = self.spans(rng, word_starts, goal)
+        missing = goal - int(chosen.sum())
+        if missing:
+            chosen[rng.permutation(np.flatnonzero(~chosen))[:missing]] = True
+        return chosen
+
+    def spans(
+        self, rng: np.random.Generator, word_starts: NDArray[np.bool_], goal: int
+    ) -> NDArray[np.bool_]:
+        """Marks at most `goal` positions, in spans.
+
+        Walks over the text: a span of n tokens (prob ~ 1/n) lies at a random place of a window of
+        n + n * alpha // beta tokens, moved right to the next word. Spans are n tokens long, not n
+        words, and never take the last token, as in the released code.
+
+        Arguments and source as `select`.
         """
         length = len(word_starts)
         chosen = np.zeros(length, np.bool_)
@@ -55,7 +68,4 @@ class SpanSampler:
             chosen[begin : begin + tokens] = True
             num_chosen += tokens
             position = begin + tokens + context - left
-        if num_chosen < goal:
-            free = np.flatnonzero(~chosen)
-            chosen[rng.permutation(free)[: goal - num_chosen]] = True
         return chosen

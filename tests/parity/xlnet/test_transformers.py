@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.xlnet.permutation import blocked, padding_keys
-from tests.parity.xlnet.hf import Case, case, hf_model, hf_weights, our_model
+from tests.parity.xlnet.hf import hf_model, hf_weights
+from tests.xlnet.models import Case, case, our_model
 
 TOLERANCE = 1e-11  # float64: sums in another order, nothing else
 

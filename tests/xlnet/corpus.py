@@ -1,0 +1,35 @@
+"""Token shards and a tokenizer for XLNet's stages, made without training a tokenizer each time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.shards import TokenShards, TokenShardWriter
+from stages.xlnet.vocabulary import Vocabulary
+
+SEP, CLS, PAD = 4, 3, 5
+FIRST_WORD = 9
+
+
+def vocabulary(size: int = 60) -> Vocabulary:
+    """Every third piece continues a word."""
+    begins = np.arange(size) % 3 != 0
+    return Vocabulary(size=size, cls=CLS, sep=SEP, pad=PAD, begins_word=begins)
+
+
+def token_shards(
+    folder: Path, *, num_tokens: int = 2000, size: int = 60, splits: Sequence[str] = ("train",)
+) -> TokenShards:
+    """Sentences of 1 to 12 random tokens, five a document; opens the first split."""
+    rng = np.random.default_rng(num_tokens)
+    with TokenShardWriter(folder, vocab_size=size) as writer:
+        for split in splits:
+            left = num_tokens
+            while left:
+                lengths = np.minimum(rng.integers(1, 13, 5).cumsum(), left)
+                ends = np.unique(lengths)
+                ids = rng.integers(FIRST_WORD, size, ends[-1])
+                writer.add(split, ids, sentence_ends=ends)
+                left -= int(ends[-1])
+    return TokenShards(folder, splits[0])
