@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ class ShardFile:
 
     def discard(self) -> None:
         """Removes what was written so far."""
-        self._file.close()
+        with suppress(OSError):  # a full disk refuses what is still buffered; nobody wants it
+            self._file.close()
         self._partial.unlink(missing_ok=True)
 
     def _write(self, data: bytes | memoryview) -> None:

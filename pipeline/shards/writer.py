@@ -169,10 +169,14 @@ class TokenShardWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        else:
+        if error is not None:
             self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
 
     def _pending(self, split: str) -> _Split:
         if split not in self._splits:

@@ -1,5 +1,6 @@
 """Token shards: what is written is read, and damage is named."""
 
+import errno
 import json
 import tarfile
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.shards import TokenShards, TokenShardWriter, peek, verify
+from tests.mounts import FULL_DISK_BYTES, small_disk
 
 
 def _write(folder: Path, documents: list[list[int]], vocab_size: int = 100) -> None:
@@ -189,3 +191,13 @@ def test_writer_leaves_nothing_behind_after_an_exception(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="outside"):
         _write(tmp_path, [[8], [9]], vocab_size=9)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [1, 2])  # full while it writes, and full when it closes
+def test_full_disk_leaves_no_half_shard(tmp_path: Path, share: int) -> None:
+    with small_disk(tmp_path / "disk") as folder:
+        document = list(range(200)) * (FULL_DISK_BYTES // 200 // share)
+        with pytest.raises(OSError, match="No space left") as caught:
+            _write(folder, [document, document], vocab_size=200)
+        assert caught.value.errno == errno.ENOSPC
+        assert list(folder.iterdir()) == []
