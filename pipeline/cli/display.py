@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -78,11 +78,11 @@ def choose_display(output: Output) -> Display:
 
 
 class JsonLines(Display):
-    """One JSON object per event, as the journal keeps it."""
+    """One JSON object per event, as the journal keeps it, and the run's id in each."""
 
     @override
     def event(self, entry: Entry, state: RunState) -> None:
-        _say(encode(entry).decode())
+        _say(json.dumps({"run": state.run, **json.loads(encode(entry))}))
 
 
 class PlainLines(Display):
@@ -112,8 +112,11 @@ class PlainLines(Display):
 def _say(line: str) -> None:
     try:
         print(line, flush=True)
-    except OSError:  # who read is gone; the run goes on, and `status` shows it
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
+    except BrokenPipeError:
+        # Who read is gone; the run goes on, and `status` shows it.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class LiveTable(Display):

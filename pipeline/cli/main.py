@@ -66,7 +66,7 @@ def main() -> None:
     """Runs the command line and exits with one of `pipeline.errors.ExitCode`."""
     try:
         with _stopped_by_signals():
-            app()
+            app(prog_name="pipeline")
     except _Stopped:
         _end("stopped", ExitCode.CANCELLED)
     except UserError as error:

@@ -24,9 +24,11 @@ _NOT_AS_THEY_SHOULD_BE = (OSError, ValueError, KeyError, TypeError, AttributeErr
 
 
 def print_results(state: RunState, store: Store) -> None:
-    """Prints the tables of the run, the scores of stages nobody reads, counts and places."""
+    """Prints the tables of the run, the scores no later stage went on from, counts and places."""
     artifacts = Artifacts(store, cache_folder=workdir() / "cache")
-    read = {source for stage in state.stages.values() for source in stage.upstream}
+    read = {
+        source for stage in state.stages.values() if stage.succeeded for source in stage.upstream
+    }
     for stage in state.stages.values():
         for port, digest in stage.artifacts.items():
             name = f"{stage.address}.{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ StageOption = Annotated[
     str | None, typer.Argument(metavar="STAGE", help="A stage's address; default the whole run.")
 ]
 _REDRAW_SECONDS = 1.0
+_PIPE_WIDTH = 1000
 
 
 def status(
@@ -39,8 +41,9 @@ def status(
     if output is Output.JSON:
         print(json.dumps(_document(state), indent=2))
         return
-    console = Console(highlight=False)
-    console.print(_headline(place, state), markup=False)
+    print(_headline(place, state))
+    # Whoever reads from a pipe wants whole lines, whatever the terminal's width.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     pace = Pace()
     table = stage_table(list(state.stages.values()), pace)
     if not watch:

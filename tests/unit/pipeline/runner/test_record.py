@@ -106,6 +106,9 @@ def test_read_record_damaged_or_absent_says_so(tmp_path: Path) -> None:
 def test_new_run_id_sorts_by_time_and_differs() -> None:
     assert new_run_id(0).startswith("19700101-000000-")
     assert len({new_run_id(0) for _ in range(20)}) > 10
+    within_a_second = [new_run_id(1e9 + n / 900) for n in range(900)]
+    assert within_a_second == sorted(within_a_second)
+    assert new_run_id(1e9 + 0.999) < new_run_id(1e9 + 1)
 
 
 def test_checkouts_dirty_digest_follows_the_changes(tree: Path) -> None:
