@@ -1,6 +1,6 @@
 """Token batches in random order beside webdataset's and litdata's.
 
-    PYTHONPATH=. python tests/bench/bench_loader.py [--runs 10] [--write]
+    python -m tests.bench.bench_loader [--runs 10] [--write]
 
 Needs litdata beside the locked packages, so run it in a throw-away environment. 50,000 samples of
 1,024 tokens of two bytes; batches of 64 in shuffled order, one process, page cache warm. All three
@@ -168,7 +168,7 @@ def main(arguments: argparse.Namespace) -> None:
         "",
         f"Machine: {machine('webdataset', 'litdata', 'numpy')}.",
         "",
-        f"Command: `python tests/bench/bench_loader.py --runs {runs}`",
+        f"Command: `python -m tests.bench.bench_loader --runs {runs}`",
         "",
         "Targets: at least 50 times webdataset's and 5 times litdata's samples a second.",
         "",
