@@ -2,8 +2,10 @@
 
 import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -43,9 +45,26 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], tied: Mapping[str, 
     metadata = {"format": "pt", _TIED: json.dumps(dict(tied), sort_keys=True)}
     temporary = path.with_name(f".{path.name}.tmp")
     save_file(kept, temporary, metadata=metadata)
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:
+        _sort_metadata(file)
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _sort_metadata(file: BinaryIO) -> None:
+    """Puts the metadata in order: safetensors writes it in one that no two files share.
+
+    The same weights must be the same bytes, since their digest is what later stages are keyed by.
+    """
+    (length,) = struct.unpack("<Q", file.read(8))
+    header = json.loads(file.read(length))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    # The same characters in another order; a longer text would run into the tensors.
+    assert len(text) == length
+    file.seek(8)
+    file.write(text)
+    file.flush()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -52,3 +52,12 @@ def test_write_weights_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
     write_weights(path, {"b": torch.zeros(1)}, {"c": "b"})
     assert read_weights(path).keys() == {"b", "c"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_write_weights_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1), "ä": torch.zeros(2)}
+    files = [tmp_path / str(number) for number in range(8)]
+    for file in files:
+        write_weights(file, weights, {"b": "a"})
+    assert len({file.read_bytes() for file in files}) == 1
+    assert torch.equal(read_weights(files[0])["b"], weights["a"])
