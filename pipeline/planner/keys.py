@@ -58,13 +58,13 @@ def key_parts(
 ) -> Mapping[str, KeyPart]:
     """Everything the outputs of a stage depend on; arguments as in `planned_stage`."""
     parts: dict[str, KeyPart] = {"version": _VERSION, "kind": stage.spec.name}
-    secrets = _from_environment(stage)
     for name, value in _flat(stage.config, ""):
         if isinstance(value, SourceText):
             parts[f"source.{name}"] = digests.source(value)
-        elif variables := secrets.get(_INDEX.sub(r".\1", name)):
+        elif variables := stage.environment.get(_INDEX.sub(r".\1", name)):
             # Key parts are recorded and printed; what came from the environment may be a secret.
-            parts[f"with.{name}"] = f"{variables}#{digest_of('environment', _scalar(value))[:16]}"
+            names = " ".join(f"${{env.{variable}}}" for variable in variables)
+            parts[f"with.{name}"] = f"{names}#{digest_of('environment', _scalar(value))[:16]}"
         else:
             parts[f"with.{name}"] = _scalar(value)
     for port, connections in stage.inputs.items():
@@ -80,16 +80,6 @@ def key_parts(
         parts[f"library.{library}"] = _version(library)
     code = digests.code(stage.spec, stage.kind)
     return parts | {f"code.{name}": digest for name, digest in code.items()}
-
-
-def _from_environment(stage: Stage) -> dict[str, str]:
-    """Path within the configuration -> the variables that stand in its value."""
-    base = f"stages.{stage.name}.with."
-    return {
-        path.removeprefix(base): " ".join(f"${{env.{name}}}" for name in origin.environment)
-        for path, origin in stage.origins.items()
-        if origin.environment and path.startswith(base)
-    }
 
 
 def input_parts(port: str, count: int) -> list[str]:
