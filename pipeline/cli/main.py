@@ -24,7 +24,7 @@ from pipeline.cli.run import resume, retry, run
 from pipeline.cli.status import describe, list_, status
 from pipeline.cli.validate import validate
 from pipeline.cli.version import version
-from pipeline.errors import ExitCode, PipelineError, UserError
+from pipeline.errors import ExitCode, InputError, PipelineError, UserError
 
 app = typer.Typer(
     name="pipeline",
@@ -71,6 +71,9 @@ def main() -> None:
         _end("stopped", ExitCode.CANCELLED)
     except UserError as error:
         _end("\n".join(str(problem) for problem in error.problems), error.exit_code)
+    except InputError as error:
+        # Outside a worker: the store lost or damaged what the user asked to see.
+        _end(str(error), ExitCode.INFRASTRUCTURE)
     except Exception as error:  # noqa: BLE001 - the last line of defence: what is left is our own bug
         code = error.exit_code if isinstance(error, PipelineError) else ExitCode.BUG
         if code is not ExitCode.BUG:

@@ -6,11 +6,15 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.options import StoreUrl
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from pipeline.cache import Artifacts
 
 ArtifactName = Annotated[
     str, typer.Argument(metavar="ARTIFACT", help="A digest or its start, or RUN:STAGE.PORT.")
@@ -20,6 +24,10 @@ TokenizerName = Annotated[
     str | None,
     typer.Option("--tokenizer", metavar="ARTIFACT", help="Decodes token ids with this tokenizer."),
 ]
+NOT_AS_ITS_KIND_SAYS = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, DataError),
+)
+"""What reading a file raises that a stage wrote in a form of its own; no bug of ours."""
 _MAX_CHARACTERS = 400
 _MAX_HEADER_BYTES = 100 * 2**20
 """As safetensors itself allows; a checkpoint is not trusted."""
@@ -35,6 +43,7 @@ def peek(
     from pipeline.cache import Artifacts
     from pipeline.cli.numbers import size
     from pipeline.cli.session import open_store, workdir
+    from pipeline.errors import UserError
 
     place = open_store(store)
     artifacts = Artifacts(place, cache_folder=workdir() / "cache")
@@ -45,10 +54,19 @@ def peek(
     print(f"{digest}\n{kind}, {len(manifest.files)} files, {size(manifest.num_bytes)}")
     decode: Callable[[Any], str] = str
     if tokenizer is not None:
-        decode = _decoder(artifacts.open(find_artifact(place, tokenizer)))
+        decode = _decoder(artifacts, find_artifact(place, tokenizer))
     show = _SHOWN.get(str(manifest.kind), _files)
-    for line in show(folder, count, decode):
-        print(line)
+    try:
+        for line in show(folder, count, decode):
+            print(line)
+    except BrokenPipeError:
+        raise
+    except NOT_AS_ITS_KIND_SAYS as exc:
+        msg = (
+            f"{artifact} cannot be shown: {type(exc).__name__}: {exc}. "
+            "`pipeline get` copies its files out as they are"
+        )
+        raise UserError(msg) from exc
 
 
 def find_artifact(store: Any, name: str) -> str:
@@ -72,10 +90,17 @@ def find_artifact(store: Any, name: str) -> str:
     raise UserError(msg)
 
 
-def _decoder(folder: Path) -> Callable[[Any], str]:
+def _decoder(artifacts: Artifacts, digest: str) -> Callable[[Any], str]:
     import sentencepiece
 
-    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    from pipeline.errors import UserError
+
+    kind = artifacts.manifest(digest).kind
+    if kind != "tokenizer":
+        msg = f"--tokenizer: {digest[:12]} is a {kind}, not a tokenizer"
+        raise UserError(msg)
+    file = artifacts.open(digest) / "tokenizer.model"
+    model = sentencepiece.SentencePieceProcessor(model_file=str(file))
     return lambda ids: str(model.decode([int(one) for one in ids]))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cache import Artifacts
 from pipeline.cli.numbers import duration
+from pipeline.cli.peek import NOT_AS_ITS_KIND_SAYS
 from pipeline.cli.session import workdir
 from pipeline.errors import InputError
 from pipeline.runner.state import StageStatus
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pipeline.storage import Store
 
 _MAX_TABLE_ROWS = 60
-_NOT_AS_THEY_SHOULD_BE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a file raises that a stage wrote in a form of its own; no reason for a run to fail."""
 
 
 def print_results(state: RunState, store: Store) -> None:
@@ -40,7 +39,7 @@ def print_results(state: RunState, store: Store) -> None:
                     _print_scores(name, artifacts.open(digest))
             except InputError as error:
                 print(f"{name}: {error}")
-            except _NOT_AS_THEY_SHOULD_BE as error:
+            except NOT_AS_ITS_KIND_SAYS as error:
                 print(f"{name}: cannot be shown: {type(error).__name__}: {error}")
     counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
     print(f"\nrun {state.run}: {state.status}: {counts} in {duration(_seconds(state))}")
