@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
-from pipeline.metrics.pictures import Picture
 from pipeline.spec.config import StageConfig
 from pipeline.spec.resources import EngineConfig
+
+if TYPE_CHECKING:
+    # numpy, for annotations alone: a tenth of a second for every command that plans.
+    from pipeline.metrics.pictures import Picture
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
 
@@ -36,7 +39,7 @@ class Recorder(Protocol):
     def count(self, name: str, n: float = 1) -> None:
         """Adds to a counter that only grows."""
 
-    def show(self, picture: Picture, step: int) -> None:
+    def show(self, picture: "Picture", step: int) -> None:
         """A picture for the report."""
 
     def progress(

@@ -1,6 +1,6 @@
 """What a stage costs: 200 stages that do nothing, beside Snakemake and DVC.
 
-    python tests/bench/bench_stages.py --venvs DIR [--stages 200] [--runs 10] [--write]
+    python -m tests.bench.bench_stages --venvs DIR [--stages 200] [--runs 10] [--write]
 
 DIR gets one throw-away environment a peer (`DIR/snakemake`, `DIR/dvc`), made by uv, at the versions
 below. Each stage copies a file of a few bytes, in a chain (each stage reads the one before) and as a
@@ -11,17 +11,21 @@ last file of each is.
 """
 
 import argparse
-import platform
+import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+
+from pipeline.runner.journal import list_runs, load_run
+from pipeline.storage import Store
+from tests.bench.ratios import RESULTS, machine
 
 SNAKEMAKE = "9.27.1"
 DVC = "3.67.1"
@@ -29,7 +33,6 @@ DVC_RUNS = 3
 """DVC takes minutes a run where the others take seconds."""
 TEXT = "a few bytes\n"
 OURS = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
-RESULTS = Path(__file__).parent / "results"
 
 KIND = '''"""A stage that copies a file."""
 
@@ -106,11 +109,9 @@ def _first(folder: Path) -> None:
 
 
 def ours_last(folder: Path, stages: int) -> str:
-    got = folder / "got"
-    subprocess.run(
-        [*OURS, "get", "latest", f"s{stages - 1}.out", "-o", str(got)], cwd=folder, check=True
-    )
-    return next(got.rglob("file")).read_text()
+    store = Store(folder / ".pipeline")
+    digest = load_run(store, list_runs(store)[-1]).stages[f"s{stages - 1}"].artifacts["out"]
+    return (folder / ".pipeline" / "artifacts" / digest / "files" / "file").read_text()
 
 
 def write_snakemake(folder: Path, stages: int, chain: bool) -> None:
@@ -171,16 +172,25 @@ def ours() -> list[Tool]:
     ]
 
 
-def timed(command: Sequence[str], folder: Path) -> float:
-    begin = time.perf_counter()
+@dataclass(frozen=True)
+class Took:
+    """Seconds on the wall, and of CPU over all processes."""
+
+    wall: float
+    cpu: float
+
+
+def timed(command: Sequence[str], folder: Path) -> Took:
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - begin
+    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{command}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return seconds
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Took(wall, cpu)
 
 
-Times = dict[tuple[str, str, str], list[float]]
+Times = dict[tuple[str, str, str], list[Took]]
 
 
 def measure(tools: Sequence[Tool], stages: int, runs: int, scratch: Path) -> Times:
@@ -199,8 +209,8 @@ def measure(tools: Sequence[Tool], stages: int, runs: int, scratch: Path) -> Tim
                     ("cold", tool.command),
                     ("again", tool.command),
                 ):
-                    seconds = timed(command, folder)
-                    times.setdefault((tool.name, shape, what), []).append(seconds)
+                    took = timed(command, folder)
+                    times.setdefault((tool.name, shape, what), []).append(took)
                 if run == 0:
                     assert tool.last(folder, stages) == TEXT, tool.name
                 shutil.rmtree(folder)
@@ -209,75 +219,72 @@ def measure(tools: Sequence[Tool], stages: int, runs: int, scratch: Path) -> Tim
 
 
 def table(times: Times, tools: Sequence[Tool], stages: int) -> str:
-    """Markdown: per stage cold, and all cached over bare start-up; ratio to Snakemake."""
+    """Markdown: a stage cold, and all cached over bare start-up; ratios to Snakemake."""
     columns = (
         "shape",
         "tool",
         "cold, ms a stage",
         "spread",
-        "of Snakemake",
+        "ratio",
+        "CPU, ms a stage",
+        "ratio",
         "all cached, s over start-up",
         "spread, s",
         "start-up, s",
         "runs",
     )
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for shape in ("chain", "fan"):
-        base = statistics.median(times["Snakemake", shape, "cold"])
+        base = times["Snakemake", shape, "cold"]
         for tool in tools:
-            cold, again, bare = (
-                times[tool.name, shape, what] for what in ("cold", "again", "bare")
+            cold = times[tool.name, shape, "cold"]
+            start = _median(times[tool.name, shape, "bare"])
+            over = [took.wall - start for took in times[tool.name, shape, "again"]]
+            cells = (
+                shape,
+                tool.name,
+                f"{1000 * _median(cold) / stages:.1f}",
+                f"{_spread(cold):.2f}",
+                f"{_median(cold) / _median(base):.2f}x",
+                f"{1000 * _cpu(cold) / stages:.1f}",
+                f"{_cpu(cold) / _cpu(base):.2f}x",
+                f"{statistics.median(over):.2f}",
+                f"{max(over) - min(over):.2f}",
+                f"{start:.2f}",
+                str(len(cold)),
             )
-            start = statistics.median(bare)
-            over = [seconds - start for seconds in again]
-            middle = statistics.median(cold)
-            lines.append(
-                f"| {shape} | {tool.name} | {1000 * middle / stages:.1f} | {_spread(cold):.0%} "
-                f"| {middle / base:.2f}x | {statistics.median(over):.2f} "
-                f"| {max(over) - min(over):.2f} | {start:.2f} | {len(cold)} |"
-            )
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float]) -> float:
-    return (max(values) - min(values)) / statistics.median(values)
+def _median(values: Sequence[Took]) -> float:
+    return statistics.median(took.wall for took in values)
+
+
+def _cpu(values: Sequence[Took]) -> float:
+    return statistics.median(took.cpu for took in values)
+
+
+def _spread(values: Sequence[Took]) -> float:
+    walls = [took.wall for took in values]
+    return (max(walls) - min(walls)) / statistics.median(walls)
 
 
 def report(times: Times, tools: Sequence[Tool], stages: int, command: str) -> str:
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    versions: Mapping[str, str] = {
-        "pretraining-pipeline": version("pretraining-pipeline"),
-        "Python": platform.python_version(),
-        "Snakemake": SNAKEMAKE,
-        "DVC": DVC,
-    }
     return f"""# {stages} stages that do nothing
 
 {table(times, tools, stages)}
 
-Machine: {cpu}, {len(_cpus())} CPUs, {platform.system()} {platform.release()}.
-Versions: {", ".join(f"{name} {number}" for name, number in versions.items())}.
-Command: `{command}`.
+- Machine: {machine("pretraining-pipeline")}; Snakemake {SNAKEMAKE}, DVC {DVC}.
+- Command: `{command}`
 
-Medians; spread is (max - min) / median for cold and max - min in seconds for cached. Runs of all
-tools alternate. Start-up is `pipeline version`, `snakemake --version`, `dvc --version`. Each stage
-copies a file of {len(TEXT)} bytes; in a chain each reads the one before. Snakemake runs `cp` in a
-shell and compares times of modification, DVC (without a version control) hashes what it reads and
-writes; ours runs each stage in a worker process of its own, hashes and verifies what it reads,
-and commits outputs with a manifest, under a lease.
+Medians over runs of which all tools take turns; spread is (max - min) / median, ratios are to
+Snakemake (below 1: cheaper). CPU is that of all processes together. Start-up is `pipeline version`,
+`snakemake --version`, `dvc --version`. Each stage copies a file of {len(TEXT)} bytes; in a chain it
+reads the stage before. Snakemake runs `cp` in a shell and compares times of modification; DVC
+(without a version control) hashes what it reads and writes; ours runs each stage in a worker
+process of its own, verifies what it reads, and commits what it wrote with a manifest under a lease.
 """
-
-
-def _cpus() -> list[str]:
-    text = Path("/proc/cpuinfo").read_text()
-    return [line for line in text.splitlines() if line.startswith("processor")]
 
 
 def main() -> None:
@@ -286,19 +293,20 @@ def main() -> None:
     parser.add_argument("--stages", type=int, default=200)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--write", action="store_true", help="write the result file")
+    parser.add_argument("--hardware", default=f"{os.cpu_count()}cpu", help="in the file's name")
     arguments = parser.parse_args()
     tools = [*peers(arguments.venvs), *ours()]
     with tempfile.TemporaryDirectory() as scratch:
         times = measure(tools, arguments.stages, arguments.runs, Path(scratch))
     command = (
-        f"python tests/bench/bench_stages.py --venvs DIR --stages {arguments.stages} "
+        f"python -m tests.bench.bench_stages --venvs DIR --stages {arguments.stages} "
         f"--runs {arguments.runs}"
     )
     text = report(times, tools, arguments.stages, command)
     print(text)
     if arguments.write:
         RESULTS.mkdir(exist_ok=True)
-        name = f"stages_{len(_cpus())}cpu_{time.strftime('%Y%m')}.md"
+        name = f"stages_{arguments.hardware}_{time.strftime('%Y%m')}.md"
         (RESULTS / name).write_text(text)
 
 
