@@ -3,11 +3,10 @@
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.planner.memo import Memo, is_settled
-from pipeline.storage.digests import digest_of
 from pipeline.storage.sources import (
     SourceFile,
     failures,
@@ -42,17 +41,21 @@ def source_digest(source: str, memo: Memo) -> str:
     if _HEX.fullmatch(known):
         return known
     digests = _digests(source, files, memo, now)
-    digest = digest_of("source", [[file.name, digests[file.path]] for file in files])
+    digest = _digest_of_pairs((file.name, digests[file.path]) for file in files)
     if all(_is_memorable(file, now) for file in files):
         memo.put([(name, listing, digest)])
     return digest
 
 
 def _listing(files: Sequence[SourceFile]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
+    return _digest_of_pairs((file.name, file.version) for file in files)
+
+
+def _digest_of_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    digest = hashlib.sha256(b"source\0")
+    for name, value in pairs:
         # No name has a NUL in it; one that is not text is written as its bytes.
-        digest.update(f"{file.name}\0{file.version}\0".encode(errors="surrogateescape"))
+        digest.update(f"{name}\0{value}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -111,7 +111,13 @@ class StageBuilder:
             )
             used |= axes
             if matrix is not None:
-                block = replace(block, value={**block.entries, "matrix": matrix})
+                # The cell's own values alone: all of them in every cell would be their square.
+                own = {
+                    axis: replace(matrix.entries[axis], value=[value])
+                    for axis, value in cell.axes.items()
+                }
+                own_matrix = replace(matrix, value=own)
+                block = replace(block, value={**block.entries, "matrix": own_matrix})
             drafts.append(self._draft(name, cell, block))
         if cells and matrix is not None:
             unused = {axis: child for axis, child in matrix.entries.items() if axis not in used}

@@ -265,3 +265,13 @@ def test_load_same_text_gives_the_same_dag(tmp_path: Path) -> None:
     first, second = load(tmp_path, TEXT), load(tmp_path, TEXT)
     assert first.stages["cut"].config == second.stages["cut"].config
     assert first.resolved == second.resolved
+
+
+def test_load_gives_a_cell_the_origins_of_its_own_axes_alone(tmp_path: Path) -> None:
+    text = (
+        "name: t\nstages:\n"
+        "  cut: {uses: ./toys.py:CUT, matrix: {seed: [1, 2, 3]}, seed: '${matrix.seed}'}\n"
+    )
+    origins = load(tmp_path, text).stages["cut[seed=2]"].origins
+    found = {path: origin.column for path, origin in origins.items() if "matrix." in path}
+    assert found == {"stages.cut.matrix.seed": 45, "stages.cut.matrix.seed.0": 49}
