@@ -135,20 +135,22 @@ class TokenShards:
         """
         if not len(starts) or not length:
             return np.empty((len(starts), length), self.dtype)
-        if starts.min() < 0 or starts.max() + length > self.num_tokens:
-            msg = f"rows of {length} from {starts.min()}..{starts.max()} of {self.num_tokens}"
-            raise IndexError(msg)
-        members = np.searchsorted(self._bounds, starts, side="right") - 1
-        size = length * self.dtype.itemsize
-        begins = (starts - self._bounds[members]) * self.dtype.itemsize
+        itemsize = self.dtype.itemsize
+        members = np.searchsorted(self._bounds[:-1], starts, side="right") - 1
+        begins = ((starts - self._bounds[members]) * itemsize).tolist()
+        size = length * itemsize
+        memory = self._memory
         # Slices of memory joined at once: numpy's own slicing and concatenation take twice as
         # long, fancy indexing a member at a time more still, as a batch lies in many members.
         parts = [
-            self._memory[member][begin : begin + size]
-            for member, begin in zip(members.tolist(), begins.tolist(), strict=True)
+            memory[member][begin : begin + size]
+            for member, begin in zip(members.tolist(), begins, strict=True)
         ]
-        for row in np.flatnonzero(starts + length > self._bounds[members + 1]).tolist():
-            parts[row] = self.tokens(int(starts[row]), int(starts[row]) + length).data
+        ends = starts + length
+        beyond = ends > self._bounds[members + 1]
+        if members.min() < 0 or beyond.any():
+            for row in np.flatnonzero(beyond | (members < 0)).tolist():
+                parts[row] = self.tokens(int(starts[row]), int(ends[row])).data
         return np.frombuffer(bytearray().join(parts), self.dtype).reshape(len(starts), length)
 
     def _ends(self, name: str, *, least_rise: int) -> NDArray[np.int64]:

@@ -161,10 +161,11 @@ def test_tokens_outside_the_row_are_refused(tmp_path: Path, start: int, stop: in
         TokenShards(tmp_path).tokens(start, stop)
 
 
-def test_rows_outside_the_row_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [-1, 2, 3, 9])
+def test_rows_outside_the_row_are_refused(tmp_path: Path, start: int) -> None:
     _write(tmp_path, [[1, 2, 3]])
-    with pytest.raises(IndexError, match=r"rows of 2 from 2\.\.2 of 3"):
-        TokenShards(tmp_path).rows(np.array([2]), 2)
+    with pytest.raises(IndexError, match=rf"tokens {start}\.\.{start + 2} of 3"):
+        TokenShards(tmp_path).rows(np.array([0, start]), 2)
 
 
 def test_peek_shows_the_first_documents_of_each_split(tmp_path: Path) -> None:
