@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -137,7 +136,7 @@ def _start(
         return
     place.check_writable()
     remember_store(place)
-    record = make_record(loaded, place, request, environ=os.environ, strict=strict)
+    record = make_record(loaded, place, request, strict=strict)
     options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
     with choose_display(output) as display, cancel_on_signals() as cancellation:
         outcome = run_plan(

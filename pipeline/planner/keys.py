@@ -26,7 +26,7 @@ from pipeline.storage.digests import canonical_json, digest_of
 
 _VERSION = 1
 """Of the rules below; raising it makes every result a miss."""
-_INDEX = re.compile(r"\[(\d+)\]")
+_Path = tuple[str | int, ...]
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -58,10 +58,10 @@ def key_parts(
 ) -> Mapping[str, KeyPart]:
     """Everything the outputs of a stage depend on; arguments as in `planned_stage`."""
     parts: dict[str, KeyPart] = {"version": _VERSION, "kind": stage.spec.name}
-    for name, value in _flat(stage.config, ""):
+    for path, name, value in _flat(stage.config, (), ""):
         if isinstance(value, SourceText):
             parts[f"source.{name}"] = digests.source(value)
-        elif variables := stage.environment.get(_INDEX.sub(r".\1", name)):
+        elif variables := stage.environment.get(path):
             # Key parts are recorded and printed; what came from the environment may be a secret.
             names = " ".join(f"${{env.{variable}}}" for variable in variables)
             parts[f"with.{name}"] = f"{names}#{digest_of('environment', _scalar(value))[:16]}"
@@ -70,7 +70,7 @@ def key_parts(
     for port, connections in stage.inputs.items():
         for name, one in zip(input_parts(port, len(connections)), connections, strict=True):
             parts[name] = f"{plan_keys[one.stage]}/{one.port}"
-    if stage.spec.uses_seed:
+    if stage.spec.depends_on_seed(stage.config):
         parts["seed"] = stage.seed
     if stage.spec.launch is Launch.GANG:
         parts["precision"] = stage.engine.precision
@@ -103,30 +103,30 @@ def content_key_of(parts: Mapping[str, KeyPart], inputs: Mapping[str, str | list
     return digest_of("content", {"parts": own, "inputs": inputs})
 
 
-def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every scalar with a name no other place has: `model.layers[0]`, `"a.b"`, `tags[]`."""
+def _flat(value: Any, path: _Path, name: str) -> Iterator[tuple[_Path, str, Any]]:
+    """Every scalar with its path and a name no other has: `model.layers[0]`, `"a.b"`, `tags[]`."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
         kept = {key: part for key, part in value if not _is_unkeyed(fields.get(key))}
-        yield from _flat(kept, name)
+        yield from _flat(kept, path, name)
     elif isinstance(value, Mapping):
         for key, part in value.items():
             text = str(key)
             plain = text if _PLAIN_NAME.fullmatch(text) else json.dumps(text)
-            yield from _flat(part, f"{name}.{plain}" if name else plain)
+            yield from _flat(part, (*path, text), f"{name}.{plain}" if name else plain)
         if not value:
-            yield f"{name}{{}}", None
+            yield path, f"{name}{{}}", None
     elif isinstance(value, list | tuple):
         for number, part in enumerate(value):
-            yield from _flat(part, f"{name}[{number}]")
+            yield from _flat(part, (*path, number), f"{name}[{number}]")
         if not value:
-            yield f"{name}[]", None
+            yield path, f"{name}[]", None
     elif isinstance(value, Set):
         # The order of a set differs from process to process.
         ordered = sorted(value, key=lambda item: canonical_json(to_jsonable_python(item)))
-        yield from _flat(ordered, name)
+        yield from _flat(ordered, path, name)
     else:
-        yield name, value
+        yield path, name, value
 
 
 def _is_unkeyed(field: FieldInfo | None) -> bool:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from pipeline.errors import UserError
 from pipeline.planner.memo import Memo, is_settled
+from pipeline.storage.failures import redact
 from pipeline.storage.sources import (
     SourceFile,
     failures,
@@ -32,10 +34,16 @@ def source_digest(source: str, memo: Memo) -> str:
             that 100,000 unchanged files cost their listing and one row.
 
     Raises:
+        UserError: there is no file; two empty sources would look alike.
         StoreError: a file cannot be listed or read.
     """
     now = time.time_ns()
     files = source_files(source)
+    if not files:
+        msg = (
+            f"source {redact(source)}: there is no file. The plan needs to read it to know its key"
+        )
+        raise UserError(msg)
     name, listing = f"source:{source}", _listing(files)
     known = memo.get({name: listing}).get(name, "")
     if _HEX.fullmatch(known):

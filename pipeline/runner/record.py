@@ -1,10 +1,8 @@
 """run.json: what a run was asked to do and what it stood on, enough to resume or repeat it."""
 
-import re
 import secrets
 import string
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +85,13 @@ def new_run_id(now: float | None = None) -> str:
     return f"{moment}-{''.join(tail)}"
 
 
-def make_record(
-    dag: Dag, store: Store, request: Request, *, environ: Mapping[str, str], strict: bool = False
-) -> RunRecord:
+def make_record(dag: Dag, store: Store, request: Request, *, strict: bool = False) -> RunRecord:
     """What run.json will hold.
 
     Args:
         dag: the DAG as read.
         store: where results go.
         request: how it was asked for.
-        environ: the environment the DAG was resolved with; its values are taken out again.
         strict: refuse a work tree with uncommitted changes.
 
     Raises:
@@ -104,46 +99,18 @@ def make_record(
     """
     now = time.time()
     folders = [dag.file.parent, *(Path(p) for p in pipeline.__path__)]
-    texts = [request.text, *(text for _, text in request.values), *request.sets]
     return RunRecord(
         run=new_run_id(now),
         dag=dag.name,
         started=now,
         store=store.url,
         request=request,
-        resolved=hide_environment(dag.resolved, texts, environ),
+        resolved=dict(dag.resolved),
         seeds={address: stage.seed for address, stage in dag.stages.items()},
         code=checkouts(folders, strict=strict),
         packages=installed_packages(),
         machine=describe_machine(),
     )
-
-
-def hide_environment(value: Any, texts: list[str], environ: Mapping[str, str]) -> Any:
-    """`value` with every string that `${env.NAME}` brought in replaced by `${env.NAME}`.
-
-    Args:
-        value: JSON-like.
-        texts: where `${env.NAME}` may stand: only variables named there are looked for.
-        environ: the variables' values.
-    """
-    names = {name for text in texts for name in re.findall(r"\$\{env\.([A-Za-z_]\w*)\}", text)}
-    hidden = {environ[name]: f"${{env.{name}}}" for name in names if environ.get(name)}
-    # Longest first: one value may be part of another.
-    ordered = sorted(hidden.items(), key=lambda item: -len(item[0]))
-
-    def clean(part: Any) -> Any:
-        if isinstance(part, str):
-            for secret, name in ordered:
-                part = part.replace(secret, name)
-            return part
-        if isinstance(part, Mapping):
-            return {str(key): clean(one) for key, one in part.items()}
-        if isinstance(part, list | tuple):
-            return [clean(one) for one in part]
-        return part
-
-    return clean(value)
 
 
 def write_record(store: Store, record: RunRecord) -> None:

@@ -66,6 +66,12 @@ class CommandConfig(StageConfig):
                 self._check_placeholder(text, match, is_argument=text in self.argv)
         return self
 
+    @property
+    def uses_seed(self) -> bool:
+        """Whether `{seed}` stands anywhere; a program cannot get at the seed in another way."""
+        texts = (*self.argv, *self.env.values())
+        return any(m[3] == "seed" for text in texts for m in PLACEHOLDER.finditer(text))
+
     def _check_placeholder(self, text: str, match: re.Match[str], *, is_argument: bool) -> None:
         group, name = match[1], match[2]
         if group is None:
@@ -179,7 +185,7 @@ COMMAND = StageSpec(
     config=CommandConfig,
     run="pipeline.node.builtins.command:run",
     ports_of=_command_ports,
-    uses_seed=True,
+    uses_seed=lambda config: config.uses_seed,
 )
 IMPORT = StageSpec(
     name="import",

@@ -50,7 +50,7 @@ class Stage:
         kind: how a worker finds the spec again: the entry-point name, or "/abs/my_stage.py:SPEC".
         inputs: port -> connections; exactly one for a port that is not `many`.
         max_parallel: how many cells of this stage's matrix run side by side; None is no limit.
-        environment: "env.TOKEN" in `with` -> the variables inside that value, which may be secret.
+        environment: ("env", "TOKEN") in `with` -> the variables inside that value, which may be secret.
         origins: "stages.pretrain.with.train.steps" -> Origin, for every value of this stage.
     """
 
@@ -68,7 +68,7 @@ class Stage:
     timeout_seconds: float | None = None
     max_parallel: int | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
-    environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environment: Mapping[tuple[str | int, ...], tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,11 @@ def _axis_problems(axis: str, node: Node, path: Path) -> Iterable[Problem]:
             message = f"an axis takes numbers, texts, true and false, not {type_name(item.value)}"
             yield problem(item.origin, where, message)
             continue
+        if item.origin.environment:
+            # The address is printed, journaled and the name of a folder.
+            message = "a value of the environment cannot stand in an address: it may be secret"
+            yield problem(item.origin, where, message, "Write the value, or use it in `with`.")
+            continue
         text = scalar_text(item.value)
         if not _VALUE.fullmatch(text):
             message = f"{item.shown()} cannot stand in an address: no spaces and none of [ ] , ="

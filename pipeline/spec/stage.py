@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.spec.config import StageConfig
 from pipeline.spec.ports import Port
@@ -45,7 +45,8 @@ class StageSpec:
             `ports_of` instead, which returns (inputs, outputs).
         launch: how its processes relate.
         scores: every score it may report.
-        uses_seed: whether the seed changes its outputs; only then is it part of the key.
+        uses_seed: whether the seed changes its outputs, always or with some configurations; only
+            then is it part of the key.
         device_matters: whether outputs depend on the accelerator model, which then joins the key.
         libraries: distributions whose installed version joins the key.
     """
@@ -57,10 +58,14 @@ class StageSpec:
     outputs: Mapping[str, Port] = field(default_factory=dict)
     launch: Launch = Launch.PROCESS
     scores: tuple[ScoreSpec, ...] = ()
-    uses_seed: bool = False
+    uses_seed: bool | Callable[[Any], bool] = False
     device_matters: bool = False
     libraries: tuple[str, ...] = ()
     ports_of: Callable[[StageConfig], tuple[Mapping[str, Port], Mapping[str, Port]]] | None = None
+
+    def depends_on_seed(self, config: StageConfig) -> bool:
+        """Whether the seed changes the outputs of a stage with this configuration."""
+        return self.uses_seed(config) if callable(self.uses_seed) else self.uses_seed
 
     def ports(self, config: StageConfig) -> tuple[Mapping[str, Port], Mapping[str, Port]]:
         """(inputs, outputs) of a stage of this kind with this configuration."""

@@ -17,7 +17,7 @@ from pipeline.spec.order import topological_order
 from pipeline.spec.origins import DEFAULT, Origins
 from pipeline.spec.sources import absolute_sources, names_a_file, source_fields
 from pipeline.spec.stage import Launch, StageSpec
-from pipeline.spec.tree import Node, Path, dotted, problem
+from pipeline.spec.tree import Node, Path, problem
 from pipeline.spec.validation import validate
 from pipeline.storage.sources import is_url
 
@@ -270,7 +270,7 @@ def _producer(cells: Sequence[_Draft], node: Node) -> Producer:
     )
 
 
-def _environment(block: Node | None) -> dict[str, tuple[str, ...]]:
+def _environment(block: Node | None) -> dict[Path, tuple[str, ...]]:
     """Path within `with` -> the variables that stand in the value there."""
     nodes = block.walk() if block is not None else ()
-    return {dotted(path): n.origin.environment for path, n in nodes if n.origin.environment}
+    return {path: node.origin.environment for path, node in nodes if node.origin.environment}

@@ -93,7 +93,7 @@ class Lab:
     def record(self, plan: Plan) -> RunRecord:
         """What run.json holds."""
         request = Request(file=str(plan.dag.file), text="name: toys\n")
-        return make_record(plan.dag, self.store, request, environ={})
+        return make_record(plan.dag, self.store, request)
 
     def run(
         self,

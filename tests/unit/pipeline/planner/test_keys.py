@@ -232,7 +232,10 @@ name: toy
 stages:
   make:
     uses: command
-    with: {argv: [sh, "${env.TOKEN}"], env: {KEY: "${env.TOKEN}"}, outputs: {out: folder}}
+    with:
+      argv: [sh, "${env.TOKEN}"]
+      env: {KEY: "${env.TOKEN}", "A.B": "${env.TOKEN}"}
+      outputs: {out: folder}
 """
     keys = set()
     for token in ("secret-1", "secret-2"):
@@ -243,3 +246,24 @@ stages:
         assert str(planned.key_parts["with.env.KEY"]).startswith("${env.TOKEN}#")
         keys.add(planned.plan_key)
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize(("argument", "expected"), [("{seed}", 2), ("x", 1)])
+def test_plan_key_of_a_command_has_the_seed_where_it_is_used(
+    argument: str, expected: int, tmp_path: Path
+) -> None:
+    text = f"""
+name: toy
+stages:
+  make:
+    uses: command
+    with: {{argv: [sh, "{argument}"], outputs: {{out: folder}}}}
+"""
+    with Digests(tmp_path) as digests:
+        keys = {
+            planned_stage(
+                load(tmp_path, text, sets=[f"seed={seed}"]).stages["make"], {}, digests
+            ).plan_key
+            for seed in (1, 2)
+        }
+    assert len(keys) == expected

@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, UserError
 from pipeline.planner.memo import Memo
 from pipeline.planner.source_digest import source_digest
 
@@ -144,3 +144,8 @@ def test_object_store_is_read_once(
 def test_file_that_cannot_be_read_is_an_error_that_names_it(memo: Memo, raw: Path) -> None:
     with pytest.raises(StoreError, match=r"source nosuch://bucket/x: .*Protocol not known"):
         source_digest("nosuch://bucket/x", memo)
+
+
+def test_source_digest_of_nothing_is_refused(tmp_path: Path, memo: Memo) -> None:
+    with pytest.raises(UserError, match="there is no file"):
+        source_digest(str(tmp_path / "absent" / "*.txt"), memo)

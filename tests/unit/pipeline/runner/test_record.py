@@ -12,16 +12,21 @@ from pipeline.runner.machine import checkouts, describe_machine, installed_packa
 from pipeline.runner.record import (
     Request,
     RunRecord,
-    hide_environment,
     make_record,
     new_run_id,
     read_record,
     write_record,
 )
-from pipeline.spec.dag import Dag
+from pipeline.spec.load import load_text
 from pipeline.storage import Store
 
-TEXT = "name: d\nstages: {a: {uses: k, with: {token: '${env.TOKEN}'}}}\n"
+TEXT = """
+name: d
+stages:
+  a:
+    uses: command
+    with: {argv: [echo, "x ${env.TOKEN}"], env: {TOKEN: "${env.TOKEN}"}, outputs: {out: folder}}
+"""
 
 
 def _git(folder: Path, *command: str) -> None:
@@ -40,24 +45,17 @@ def tree(tmp_path: Path) -> Path:
     return folder
 
 
-def _dag(folder: Path) -> Dag:
-    return Dag(
-        name="d",
-        file=folder / "dag.yaml",
-        on="local",
-        store=None,
-        cluster={},
-        stages={},
-        resolved={
-            "name": "d",
-            "stages": {"a": {"with": {"token": "s3cret", "n": [1, "x s3cret"]}}},
-        },
-    )
-
-
 def _record(tree: Path, store: Store) -> RunRecord:
     request = Request(file=str(tree / "dag.yaml"), text=TEXT, sets=("a.b=1",))
-    return make_record(_dag(tree), store, request, environ={"TOKEN": "s3cret", "HOME": "/root"})
+    dag = load_text(
+        TEXT,
+        tree / "dag.yaml",
+        profile=None,
+        values=(),
+        sets=(),
+        environ={"TOKEN": "s3cret"},
+    )
+    return make_record(dag, store, request)
 
 
 def test_record_read_gives_what_was_written(tree: Path, tmp_path: Path) -> None:
@@ -74,16 +72,9 @@ def test_record_holds_no_value_of_the_environment(tree: Path, tmp_path: Path) ->
     record = _record(tree, store)
     write_record(store, record)
     assert b"s3cret" not in store.read(record_key(record.run))
-    assert record.resolved["stages"]["a"]["with"] == {
-        "token": "${env.TOKEN}",
-        "n": [1, "x ${env.TOKEN}"],
-    }
-
-
-def test_hide_environment_longest_value_first() -> None:
-    texts = ["${env.A} ${env.B}", "--set x=${env.C}"]
-    environ = {"A": "ab", "B": "abc", "C": "", "D": "z"}
-    assert hide_environment(["abc", "ab", "z"], texts, environ) == ["${env.B}", "${env.A}", "z"]
+    given = record.resolved["stages"]["a"]["with"]
+    assert given["argv"] == ["echo", "x ${env.TOKEN}"]
+    assert given["env"] == {"TOKEN": "${env.TOKEN}"}
 
 
 def test_write_record_same_id_twice_is_refused(tree: Path, tmp_path: Path) -> None:

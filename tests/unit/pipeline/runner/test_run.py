@@ -95,14 +95,13 @@ def test_run_forced_stage_begins_without_the_state_of_what_is_there(lab: Lab) ->
 
     lab.run(lab.plan(CHAIN), lab.executor(before=leave_state))
     found: list[list[str]] = []
+
+    def look_and_leave(job: Job) -> None:
+        found.append(lab.store.list(f"state/{job.state_key}"))
+        leave_state(job)
+
     # Two attempts: the second goes on with what the first left.
-    executor = lab.executor(
-        {"b": [75, 0]},
-        before=lambda job: (
-            found.append(lab.store.list(f"state/{job.state_key}")),
-            leave_state(job),
-        ),
-    )
+    executor = lab.executor({"b": [75, 0]}, before=look_and_leave)
     lab.run(lab.plan(CHAIN, force=["b"]), executor)
     assert found == [[], ["step-00000001"]]
 

@@ -1,9 +1,12 @@
 """Cells of a matrix: addresses, order, and choosing cells by a selector."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.spec.matrix import address_of, expand, select
 from pipeline.spec.yaml_reader import read_yaml
+from tests.builders import problems as load_problems
 
 CELLS = [{"seed": seed, "lr": lr} for seed in (1, 2) for lr in (0.1, 1e-5)]
 
@@ -60,3 +63,17 @@ def test_select_says_what_there_is(selector: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared below
         select(selector, "a", CELLS)
     assert str(caught.value) == message
+
+
+def test_load_environment_value_on_an_axis_is_refused_without_showing_it(tmp_path: Path) -> None:
+    text = """
+name: t
+stages:
+  a:
+    uses: command
+    matrix: {token: ["${env.TOKEN}"]}
+    with: {argv: [echo, "${matrix.token}"], outputs: {out: folder}}
+"""
+    (found,) = load_problems(tmp_path, text, environ={"TOKEN": "s3cret"})
+    assert "cannot stand in an address" in found
+    assert "s3cret" not in found
