@@ -5,6 +5,7 @@ a fresh folder with one kill and says what differs. Everything goes through the 
 user's own kill -9 would.
 """
 
+import json
 import os
 import random
 import signal
@@ -169,7 +170,7 @@ def _kill_at(command: subprocess.Popen[bytes], kill: Kill, seconds: float) -> bo
     """Waits for the moment, then for the first process of the wanted sort."""
     time.sleep(seconds)
     while command.poll() is None:
-        victims = _generation(command.pid, _DEPTHS[kill.target])
+        victims = generation(command.pid, _DEPTHS[kill.target])
         if victims:
             victim = victims[int(kill.pick * len(victims))]
             try:
@@ -181,7 +182,17 @@ def _kill_at(command: subprocess.Popen[bytes], kill: Kill, seconds: float) -> bo
     return False
 
 
-def _generation(pid: int, depth: int) -> list[int]:
+def logged(metrics: Path, name: str) -> list[tuple[int, float]]:
+    """(step, value) of every line for `name` in a metrics.jsonl; empty when there is no file."""
+    found = []
+    for line in metrics.read_text().splitlines() if metrics.exists() else ():
+        # The last line of a killed rank may be half a line.
+        if line.endswith("}") and (entry := json.loads(line))["name"] == name:
+            found.append((int(entry["step"]), float(entry["value"])))
+    return found
+
+
+def generation(pid: int, depth: int) -> list[int]:
     """The living descendants exactly `depth` generations down, oldest first."""
     generation = [pid]
     for _ in range(depth):

@@ -8,7 +8,7 @@ from tests.integration.kills import Kill, Subject, draw_kills, survive, undistur
 
 DAG = Path(__file__).parent / "dag.yaml"
 SEED = 20261125
-DEFAULT_KILLS = 8
+DEFAULT_KILLS = 6
 SLOW_KILLS = 50
 
 Reference = tuple[Subject, float]

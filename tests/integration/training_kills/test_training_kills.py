@@ -1,11 +1,10 @@
 """Kill -9 while text becomes shards and two ranks train: same artifacts, same loss at every step."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from tests.integration.kills import Kill, Subject, draw_kills, survive, undisturbed
+from tests.integration.kills import Kill, Subject, draw_kills, logged, survive, undisturbed
 
 DAG = Path(__file__).parent / "dag.yaml"
 SEED = 1906
@@ -23,14 +22,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 def _losses(subject: Subject) -> list[tuple[int, float]]:
     """(step, loss) as the attempts at `pretrain` logged them, repeated steps included."""
-    found = []
-    for attempt in subject.state().stages["pretrain"].attempts:
-        path = Path(attempt.folder) / "metrics.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else ():
-            # The last line of a killed rank may be half a line.
-            if line.endswith("}") and (entry := json.loads(line))["name"] == "train_loss":
-                found.append((entry["step"], entry["value"]))
-    return found
+    folders = [Path(a.folder) for a in subject.state().stages["pretrain"].attempts]
+    return [one for folder in folders for one in logged(folder / "metrics.jsonl", "train_loss")]
 
 
 def _survives(reference: Reference, folder: Path, kill: Kill) -> None:
