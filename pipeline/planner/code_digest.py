@@ -33,6 +33,19 @@ class _File:
     imports: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Code:
+    """The code behind a stage kind: module -> digest and file, and where more could appear."""
+
+    digests: dict[str, str]
+    files: dict[str, Path]
+
+    @property
+    def places(self) -> set[Path]:
+        """Files and folders of which one changes when the code does."""
+        return {*self.files.values(), *(file.parent for file in self.files.values())}
+
+
 class CodeDigests:
     """Digests of the code of stage kinds; looks at each file once."""
 
@@ -40,10 +53,14 @@ class CodeDigests:
         """`memo` spares parsing what has not changed since."""
         self._memo = memo
         self._files: dict[Path, _File] = {}
-        self._kinds: dict[tuple[str, str], dict[str, str]] = {}
+        self._kinds: dict[tuple[str, str], Code] = {}
 
     def of(self, spec: StageSpec, kind: str) -> dict[str, str]:
-        """Module -> digest: the entry point's package and the project code it imports.
+        """Module -> digest; see `behind`."""
+        return self.behind(spec, kind).digests
+
+    def behind(self, spec: StageSpec, kind: str) -> Code:
+        """The entry point's package and the project code it imports.
 
         The whole package counts, not only what the entry point imports: it may load the rest in
         ways that no reader of the source sees. Of a kind in a file of its own, that file and what
@@ -58,7 +75,7 @@ class CodeDigests:
             self._kinds[key] = self._collect(spec.run.partition(":")[0], kind)
         return self._kinds[key]
 
-    def _collect(self, entry: str, kind: str) -> dict[str, str]:
+    def _collect(self, entry: str, kind: str) -> Code:
         file = Path(kind.rpartition(":")[0])
         is_file = file.suffix == ".py"
         modules = Modules(file.parent if is_file else None)
@@ -68,6 +85,7 @@ class CodeDigests:
         if not is_file or file.stem != entry:
             queue += modules.below(package)
         found: dict[str, str] = {}
+        files: dict[str, Path] = {}
         seen: set[str] = set()
         while queue:
             module = queue.pop()
@@ -75,12 +93,12 @@ class CodeDigests:
             if not counts or module.name in found:
                 continue
             parsed = self._parse(module.file)
-            found[module.name] = parsed.digest
+            found[module.name], files[module.name] = parsed.digest, module.file
             for name in parsed.imports:
                 if name not in seen:
                     seen.add(name)
                     queue += modules.along(name)
-        return dict(sorted(found.items()))
+        return Code(dict(sorted(found.items())), files)
 
     def _parse(self, path: Path) -> _File:
         if path not in self._files:

@@ -82,6 +82,11 @@ def key_parts(
     return parts | {f"code.{name}": digest for name, digest in code.items()}
 
 
+def source_parts(stage: Stage) -> dict[str, str]:
+    """Key part of a Source -> what it names: `source.files` -> "/data/reviews"."""
+    return {f"source.{n}": v for n, v in _flat(stage.config, "") if isinstance(v, SourceText)}
+
+
 def input_parts(port: str, count: int) -> list[str]:
     """Names of the key parts of a port's connections: `input.shards`, or `input.scores[0]`, ..."""
     return [f"input.{port}"] if count == 1 else [f"input.{port}[{n}]" for n in range(count)]

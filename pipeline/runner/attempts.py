@@ -12,13 +12,14 @@ from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
 from pipeline.cache.state import list_state
 from pipeline.errors import DataError, InputError, StoreError
+from pipeline.planner.drift import Drift, Drifted
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
 from pipeline.runner.schedule import Demand
 from pipeline.runner.state import RunState
 from pipeline.spec.attempt import AttemptFolder
-from pipeline.spec.job import Job
+from pipeline.spec.job import Job, state_key
 from pipeline.storage import Store
 from pipeline.storage.failures import cause_and_fix
 from pipeline.storage.keys import check_key, safe_name
@@ -37,6 +38,11 @@ class Prepared:
     inputs: Inputs
     content_key: str
     wanted: Demand
+
+    @property
+    def state_key(self) -> str:
+        """Names the stage's durable state."""
+        return state_key(self.planned.plan_key, self.content_key)
 
     @property
     def address(self) -> str:
@@ -95,6 +101,28 @@ class Attempts:
         self._dag = dag
         self._run = run
         self._options = options
+        self._drift = Drift(options.workdir)
+
+    def close(self) -> None:
+        """Lets go of the memo of digests."""
+        self._drift.close()
+
+    def check_as_planned(self, prepared: Prepared) -> None:
+        """Passes when code and sources still are those that the keys stand for.
+
+        State made while sources changed may be of both contents, so it is given up. Code is read
+        when an attempt begins, right after it passed here.
+
+        Raises:
+            ConfigError: they are not.
+            StoreError: a source or the store cannot be read.
+        """
+        try:
+            self._drift.check(prepared.planned)
+        except Drifted as exc:
+            if exc.sources:
+                self._store.remove_tree(f"state/{prepared.state_key}")
+            raise
 
     def find(self, key: str) -> Result | None:
         """The result under a key; None when there is none that can be used."""
@@ -192,10 +220,12 @@ class Attempts:
         same commit once more only gives the digests again.
 
         Raises:
+            ConfigError: code or sources changed while it ran: it may have been built from others.
             DataError: an output is empty, or two workers wrote the same file.
             LeaseLost: the attempt holds the lease no more.
             StoreError: a part is missing, or the store failed.
         """
+        self.check_as_planned(running.prepared)
         planned, job = running.prepared.planned, running.job
         _, outputs = planned.stage.spec.ports(planned.stage.config)
         return self.artifacts.commit(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from pipeline.cache.leases import LeaseLost
-from pipeline.errors import DataError, InfrastructureError, InputError, WorkerExit
+from pipeline.errors import ConfigError, DataError, InfrastructureError, InputError, WorkerExit
 from pipeline.executors.base import AttemptEnd, Executor
 from pipeline.planner.digests import Digests
 from pipeline.planner.keys import content_key, planned_stage
@@ -155,12 +155,21 @@ class Loop:
         prepared = Prepared(planned, inputs, key, wanted)
         if self._reuse(prepared, {key: "content key"}):
             return
-        if planned.stage.spec.launch is Launch.DRIVER:
+        if planned.stage.spec.launch is not Launch.DRIVER:
+            self._queue[address] = prepared
+        elif self._is_as_planned(prepared):
             driver = Driver(planned, self._attempts.artifacts, self._plan_cell)
             self._drivers[address] = (driver, prepared)
             self._advance(address)
-        else:
-            self._queue[address] = prepared
+
+    def _is_as_planned(self, prepared: Prepared) -> bool:
+        """Whether code and sources are still those of the key; if not, the stage has failed."""
+        try:
+            self._attempts.check_as_planned(prepared)
+        except ConfigError as exc:
+            self._fail(prepared.address, GiveUp(exc.worker_exit, str(exc)))
+            return False
+        return True
 
     def _reuse(self, prepared: Prepared, keys: Mapping[str, ev.How]) -> bool:
         """Takes a result that is there already under one of the keys (key -> its name)."""
@@ -197,7 +206,7 @@ class Loop:
             planned.plan_key: "plan key",
             prepared.content_key: "content key",
         }
-        if self._reuse(prepared, keys):
+        if self._reuse(prepared, keys) or not self._is_as_planned(prepared):
             self._attempts.release(planned.plan_key)
             self._slots.release(address)
             return
@@ -230,8 +239,8 @@ class Loop:
                 artifacts = self._attempts.collect(running)
             except LeaseLost as exc:
                 end, exit_class = AttemptEnd(end.attempt_id, 0, None, str(exc)), ExitClass.FREE
-            except DataError as exc:
-                end = AttemptEnd(end.attempt_id, WorkerExit.DATA, None, str(exc))
+            except (DataError, ConfigError) as exc:
+                end = AttemptEnd(end.attempt_id, exc.worker_exit, None, str(exc))
                 exit_class = ExitClass.FATAL
         if exit_class is not ExitClass.DONE and self._stops.heeded:
             exit_class = ExitClass.CANCELLED
@@ -334,6 +343,10 @@ class Loop:
             self._ready.add(planned.stage.address, missing)
 
     def _finish_driver(self, driver: Driver, prepared: Prepared, done: Done) -> None:
+        try:
+            self._attempts.check_as_planned(prepared)
+        except ConfigError as exc:
+            raise DriverFailed(exc.worker_exit, str(exc)) from exc
         outputs = driver.outputs(done, self.state, self._attempts.commit_written)
         self._attempts.record_result(
             prepared.planned,

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pipeline.errors import NEVER_RETRIED, WorkerExit
 from pipeline.executors.base import AttemptEnd
+from pipeline.planner.drift import CHANGED
 from pipeline.runner.state import StageState
 from pipeline.spec.resources import Retry
 
@@ -150,4 +151,9 @@ def advice(exit_code: int, cause: str) -> str:
     """What to do about it, in one sentence."""
     if exit_code == WorkerExit.DIVERGED and cause.startswith("no progress"):
         return "Give it longer between preemptions, or checkpoint more often; then resume."
+    if exit_code == WorkerExit.CONFIG and cause.startswith(CHANGED):
+        return (
+            "Nothing was recorded. Run again to build with what is there now, or set it back and "
+            "resume."
+        )
     return _ADVICE.get(exit_code, "Read the log, mend the cause, then resume the run.")

@@ -157,6 +157,8 @@ class _Session:
         except InfrastructureError as exc:
             self._end_interrupted(journal, exc)
             raise
+        finally:
+            attempts.close()
         journal.append(ev.RunEnded(status=_verdict(journal.state), counts=journal.state.counts()))
 
     def _accept_code(self, journal: Journal, attempts: Attempts) -> None:

@@ -19,8 +19,10 @@ class Job(BaseModel):
         kind: what `uses:` resolved to, e.g. "xlnet.pretrain" or "/abs/my_stage.py:SPEC".
         config: the canonical `with:` block (JSON types); the worker validates it again.
         inputs: port -> artifact digest, or a list of digests for a `many` port.
-        plan_key, content_key: see `pipeline.planner.keys`; plan_key names state, staging, lease.
-        code_digest: what the planner computed; a worker whose code differs exits 78.
+        plan_key, content_key: see `pipeline.planner.keys`; plan_key names staging and lease.
+        code_digest: of the code that the keys stand for. The worker does not compare it: the runner
+            compares code and sources themselves, before it submits the job and before it records
+            what came of it.
         lease_token: who must hold the lease `plan_key` at commit; "" commits without one.
         store: fsspec URL of the artifact store.
         folder: local folder of the attempt: job.json, logs/, progress.json, metrics.jsonl, exits.
@@ -53,10 +55,15 @@ class Job(BaseModel):
 
     @property
     def state_key(self) -> str:
-        """Names the durable state: what another content of the inputs left is not gone on with."""
-        return f"{self.plan_key}-{self.content_key[:16]}"
+        """Names the durable state."""
+        return state_key(self.plan_key, self.content_key)
 
     @property
     def world_size(self) -> int:
         """Processes in all: ranks of a gang, workers of a `workers` stage, or 1."""
         return self.nodes * self.processes_per_node
+
+
+def state_key(plan_key: str, content_key: str) -> str:
+    """Names durable state: what another content of the inputs left is not gone on with."""
+    return f"{plan_key}-{content_key[:16]}"
