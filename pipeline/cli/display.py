@@ -205,6 +205,6 @@ def _note(stage: StageState) -> str:
 
 def _stage_time(stage: StageState) -> str:
     busy = stage.busy_seconds
-    if stage.attempts and stage.attempts[-1].ended is None and not stage.succeeded:
+    if stage.status is StageStatus.RUNNING and stage.attempts[-1:] and not stage.attempts[-1].ended:
         busy += max(0.0, time.time() - stage.attempts[-1].started)
     return duration(busy) if stage.attempts else ""

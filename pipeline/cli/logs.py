@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
+import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.options import StoreUrl
+
+if TYPE_CHECKING:
+    from pipeline.storage import Store
 
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's address.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its start.")]
@@ -17,6 +22,7 @@ Rank = Annotated[int | None, typer.Option("--rank", min=0, help="Only this rank.
 AllRanks = Annotated[bool, typer.Option("--all-ranks", help="Every rank, one after the other.")]
 AttemptNumber = Annotated[int | None, typer.Option("--attempt", min=1, help="Default the last.")]
 _POLL_SECONDS = 0.5
+_PIECE_BYTES = 1 << 20
 
 
 def logs(
@@ -53,34 +59,48 @@ def logs(
     for number in ranks:
         if len(ranks) > 1:
             print(f"==> {stage} attempt {chosen.number} rank {number} <==")
-        _print_file(folder.log(number))
-    if follow:
-        done = [folder.node_exit(0)]
-        _follow(folder.log(ranks[-1]), until=done)
-
-
-def _print_file(path: Path) -> None:
-    try:
-        with path.open(errors="replace") as file:
-            for line in file:
-                print(line, end="")
-    except FileNotFoundError:
-        print(f"(no log: {path})")
-
-
-def _follow(path: Path, *, until: list[Path]) -> None:
-    """Prints what is added to a log until one of the files `until` exists."""
-    position = path.stat().st_size if path.exists() else 0
-    ended = False
-    while True:
-        if path.exists():
-            with path.open(errors="replace") as file:
-                file.seek(position)
-                if added := file.read():
-                    print(added, end="", flush=True)
-                position = file.tell()
-        if ended:
-            return
-        ended = any(one.exists() for one in until)
-        if not ended:
+        log = _Log(folder.log(number))
+        if not log.print_new() and not follow:
+            print(f"(no log: {folder.log(number)})")
+        while follow and number == ranks[-1]:
+            goes_on = _goes_on(place, state.run, stage, chosen.number)
+            log.print_new()
+            if not goes_on:
+                break
             time.sleep(_POLL_SECONDS)
+
+
+class _Log:
+    """A log file that may still grow."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def print_new(self) -> bool:
+        """Prints what was added since the last time; False when there is no such file."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                while added := file.read(_PIECE_BYTES):
+                    print(self._decoder.decode(added), end="")
+                self._position = file.tell()
+        except FileNotFoundError:
+            return False
+        sys.stdout.flush()
+        return True
+
+
+def _goes_on(store: Store, run: str, stage: str, attempt: int) -> bool:
+    """Whether an attempt is still at work; not when its runner was killed, for then it was too."""
+    from pipeline.runner.run import current_state
+    from pipeline.runner.state import StageStatus
+
+    found = current_state(store, run).stages.get(stage)
+    return (
+        found is not None
+        and found.status is StageStatus.RUNNING
+        and found.attempts[-1].number == attempt
+        and found.attempts[-1].ended is None
+    )

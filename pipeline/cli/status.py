@@ -33,15 +33,14 @@ def status(
     from pipeline.cli.display import stage_table
     from pipeline.cli.pace import Pace
     from pipeline.cli.session import find_run, open_store
-    from pipeline.runner.journal import load_run
+    from pipeline.runner.run import current_state
 
     place = open_store(store)
-    found = find_run(place, run_id)
-    state = load_run(place, found)
+    state = current_state(place, find_run(place, run_id))
     if output is Output.JSON:
         print(json.dumps(_document(state), indent=2))
         return
-    print(_headline(place, state))
+    print(_headline(state), flush=True)
     # Whoever reads from a pipe wants whole lines, whatever the terminal's width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     pace = Pace()
@@ -50,9 +49,9 @@ def status(
         console.print(table)
         return
     with Live(table, console=console, auto_refresh=False) as live:
-        while state.ended is None and _alive(place, found):
+        while state.status == "running":
             time.sleep(_REDRAW_SECONDS)
-            state = load_run(place, found)
+            state = current_state(place, state.run)
             live.update(stage_table(list(state.stages.values()), pace), refresh=True)
 
 
@@ -60,10 +59,11 @@ def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
     """Lists the runs of a store, the newest last."""
     from pipeline.cli.numbers import duration, moment
     from pipeline.cli.session import open_store
-    from pipeline.runner.journal import list_runs, load_run
+    from pipeline.runner.journal import list_runs
+    from pipeline.runner.run import current_state
 
     place = open_store(store)
-    states = [load_run(place, run) for run in list_runs(place)]
+    states = [current_state(place, run) for run in list_runs(place)]
     if output is Output.JSON:
         print(json.dumps([_document(state) for state in states], indent=2))
         return
@@ -71,7 +71,7 @@ def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
         counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
         took = duration((state.ended or state.updated) - state.started)
         print(
-            f"{state.run}  {state.dag:20}  {_verdict(place, state):12}"
+            f"{state.run}  {state.dag:20}  {state.status:12}"
             f"{moment(state.started)}  {took:>8}  {counts}"
         )
 
@@ -85,45 +85,30 @@ def describe(
     """Prints everything about a run, or about one stage of it: attempts, causes, artifacts."""
     from pipeline.cli.session import find_run, open_store
     from pipeline.errors import UserError
-    from pipeline.runner.journal import load_run
     from pipeline.runner.record import read_record
+    from pipeline.runner.run import current_state
 
     place = open_store(store)
-    found = find_run(place, run_id)
-    state = load_run(place, found)
+    state = current_state(place, find_run(place, run_id))
     if stage is not None and stage not in state.stages:
-        msg = f"run {found} has no stage {stage!r}; it has {', '.join(state.stages)}"
+        msg = f"run {state.run} has no stage {stage!r}; it has {', '.join(state.stages)}"
         raise UserError(msg)
     chosen = [state.stages[stage]] if stage else list(state.stages.values())
-    record = read_record(place, found)
+    record = read_record(place, state.run)
     if output is Output.JSON:
         document = {**_document(state), "record": record.model_dump(mode="json")}
         document["stages"] = {one.address: _stage(one) for one in chosen}
         print(json.dumps(document, indent=2))
         return
     if stage is None:
-        _print_run(place, state, record)
+        _print_run(state, record)
     for one in chosen:
         _print_stage(one)
 
 
-def _alive(store: Any, run: str) -> bool:
-    from pipeline.runner.run import is_running
-
-    return is_running(store, run)
-
-
-def _verdict(store: Any, state: Any) -> str:
-    """The status; a run without an end and without a living runner was killed."""
-    if state.ended is None and not _alive(store, state.run):
-        return "killed"
-    return str(state.status)
-
-
-def _headline(store: Any, state: Any) -> str:
-    verdict = _verdict(store, state)
-    hint = f"  (pipeline resume {state.run} goes on)" if verdict in _RESUMABLE else ""
-    return f"run {state.run}  {state.dag}  {verdict}{hint}"
+def _headline(state: Any) -> str:
+    hint = f"  (pipeline resume {state.run} goes on)" if state.status in _RESUMABLE else ""
+    return f"run {state.run}  {state.dag}  {state.status}{hint}"
 
 
 _RESUMABLE = ("killed", "failed", "cancelled", "interrupted")
@@ -146,10 +131,10 @@ def _stage(stage: Any) -> dict[str, Any]:
     return fields
 
 
-def _print_run(store: Any, state: Any, record: Any) -> None:
+def _print_run(state: Any, record: Any) -> None:
     from pipeline.cli.numbers import moment
 
-    print(_headline(store, state))
+    print(_headline(state))
     print(f"  file      {record.request.file}")
     for name, value in (
         ("profile", record.request.profile),

@@ -91,6 +91,21 @@ def is_running(store: Store, run_id: str) -> bool:
     return Leases(store).holder(run_lease(run_id)) is not None
 
 
+def current_state(store: Store, run_id: str) -> RunState:
+    """How a run stands now: as `load_run`, and over when no living runner has it.
+
+    Raises:
+        UserError: there is no such run.
+        StoreError: the store failed, or an event is not readable.
+    """
+    state = load_run(store, run_id)
+    if state.ended is None and not is_running(store, run_id):
+        state = load_run(store, run_id)  # it may have ended between the two
+        if state.ended is None:
+            state.runner_was_killed()
+    return state
+
+
 def _check(plan: Plan, executor: Executor) -> None:
     blocked = [
         f"{address}: {'; '.join(planned.reasons) or 'blocked'}"

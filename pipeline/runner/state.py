@@ -25,13 +25,14 @@ class StageStatus(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """Where a run stands; RUNNING is also what a runner leaves that was killed."""
+    """Where a run stands. A killed runner leaves RUNNING; who looks and finds it dead says KILLED."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    KILLED = "killed"
 
 
 @dataclass
@@ -124,6 +125,13 @@ class RunState:
         self.entries = entry.number
         self.updated = entry.time
         _APPLY[type(entry.event)](self, entry.event, entry.time)
+
+    def runner_was_killed(self) -> None:
+        """Takes in what no event says: nothing of this run is at work any more."""
+        self.status = RunStatus.KILLED
+        for stage in self.stages.values():
+            if stage.status in (StageStatus.RUNNING, StageStatus.RETRYING):
+                stage.status, stage.note = StageStatus.CANCELLED, "its runner was killed"
 
     def counts(self) -> dict[str, int]:
         """How many stages stand where; only what occurs."""
