@@ -13,6 +13,9 @@ from stages.xlnet.positions import MaskedShift
 NUM_SEGMENTS = 5
 """Segment ids are below it: A, B, CLS, and two kinds of padding."""
 
+_NEVER = -30_000.0
+"""Added to a score that shall not count: its exp is 0 in every precision, and float16 holds it."""
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -79,8 +82,7 @@ def surroundings(
         if num_memory == 0:
             # A softmax over nothing would be one over everything, the target itself included.
             sees = (~rows.all(dim=-1, keepdim=True)).to(tables.dtype)
-    never = torch.finfo(tables.dtype).min / 2
-    mask = functional.pad(rows.to(tables.dtype) * never, (num_memory, 0))
+    mask = functional.pad(rows.to(tables.dtype) * _NEVER, (num_memory, 0))
     key_segments = functional.pad(segments, (num_memory, 0))
     return Surroundings(
         tables=tables,

@@ -29,7 +29,7 @@ def hf_model(
         use_mems_train=True,
     )
     theirs: Any = XLNetLMHeadModel(config).double()
-    theirs.load_state_dict(hf_weights(dict(ours.named_parameters())))
+    copy_weights(ours, theirs)
     embed = theirs.transformer.positional_embedding
 
     def embed_in_float64(positions: Tensor, _frequencies: Tensor, batch: int | None) -> Tensor:
@@ -42,9 +42,16 @@ def hf_model(
     return theirs
 
 
+def copy_weights(ours: LanguageModel, theirs: Any) -> None:
+    """Gives the model of transformers our weights."""
+    theirs.load_state_dict(hf_weights(dict(ours.named_parameters())))
+
+
 def hf_weights(ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our parameters, or their gradients, under the names and in the shapes of transformers."""
-    heads = (SHAPE.d_model, SHAPE.num_heads, SHAPE.d_head)
+    num_heads, d_head = ours["backbone.layers.0.attn.bias_content"].shape
+    heads = (num_heads * d_head, num_heads, d_head)
+    num_layers = sum(name.endswith("attn.q.weight") for name in ours)
     biases = {"content": "r_w_bias", "position": "r_r_bias", "segment": "r_s_bias"}
     theirs = {
         "transformer.word_embedding.weight": ours["backbone.embed.weight"],
@@ -52,7 +59,7 @@ def hf_weights(ours: dict[str, Tensor]) -> dict[str, Tensor]:
         "lm_loss.bias": ours["lm_head.bias"],
         "transformer.mask_emb": ours["backbone.query_init"].view(1, 1, -1),
     }
-    for i in range(SHAPE.num_layers):
+    for i in range(num_layers):
         layer, target = f"backbone.layers.{i}", f"transformer.layer.{i}"
         for name in "qkvr":
             weight = ours[f"{layer}.attn.{name}.weight"]

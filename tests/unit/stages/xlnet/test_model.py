@@ -244,6 +244,34 @@ def test_embedding_learns_as_input_and_as_output() -> None:
     assert (grad[seen] - grad[unseen[0]]).abs().amax(dim=-1).min() > 0  # as inputs too
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.bfloat16, 5e-2), (torch.float16, 1e-2)], ids=str
+)
+def test_half_precision_gives_nearly_the_same_and_leaks_nothing(
+    dtype: torch.dtype, tolerance: float
+) -> None:
+    model, inputs = our_model().float(), case(batch=1, num_memory=4)
+    assert inputs.memory is not None
+    inputs = replace(inputs, memory=inputs.memory.float())
+    exact = _logits(model, inputs)
+    with torch.autocast("cpu", dtype):
+        rough = _logits(model, inputs)
+        place = int(inputs.targets[0, 1])
+        other = _logits(model, _with_token(inputs, place))
+    assert _difference(rough, exact) > 1e-4  # it did compute in half precision
+    assert _difference(rough, exact) < tolerance * exact.abs().max().item()
+    assert _difference(rough[:, 1], other[:, 1]) == EXACT
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_row_that_sees_nothing_is_finite_in_every_precision(dtype: torch.dtype) -> None:
+    model, everything = our_model().to(dtype), torch.arange(12)[None]
+    inputs = replace(case(batch=1), keys=(everything, everything), targets=everything)
+    before, after = _logits(model, inputs), _logits(model, _with_token(inputs, 0))
+    assert before.isfinite().all()
+    assert _difference(before[:, 0], after[:, 0]) == EXACT
+
+
 def test_initial_loss_is_that_of_a_nearly_uniform_guess() -> None:
     config = ModelConfig(preset="base", num_layers=2)
     model = LanguageModel(config, 32_000, NO_DROPOUT)
