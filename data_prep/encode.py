@@ -1,18 +1,15 @@
 """Text to token ids with a trained tokenizer, in batches; sentence ends are found in the ids."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import sentencepiece
 from numpy.typing import NDArray
 
 from data_prep.normalise import Normaliser
-from data_prep.pieces import MODEL_FILE, read_description
-from pipeline.errors import InputError
+from pipeline.shards.tokenizer import SPACE, Tokenizer
 from pipeline.shards.writer import joined_ends
 
-_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 _ENDS = (".", "!", "?", "\N{HORIZONTAL ELLIPSIS}")
 _ENDS_ALONE = ("\N{IDEOGRAPHIC FULL STOP}", "\N{FULLWIDTH EXCLAMATION MARK}")
 _CLOSERS = frozenset("\"')]}\N{RIGHT DOUBLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}")
@@ -22,35 +19,23 @@ Ends = NDArray[np.int64]
 
 
 class TextEncoder:
-    """A TOKENIZER artifact, loaded.
+    """What a TOKENIZER artifact makes of text.
 
     Attributes:
-        vocab_size: number of pieces.
-        special: name -> id of the special pieces.
+        tokenizer: the artifact, loaded.
+        normalise: makes of any text what `encode` takes.
 
     Raises:
         InputError: the artifact's files are missing or damaged.
     """
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        description = read_description(folder)
-        self.vocab_size = description.vocab_size
-        self.special = description.special
-        self.normalise = Normaliser(description.normalisation)
+        self.tokenizer = Tokenizer(folder)
+        self.normalise = Normaliser.described(self.tokenizer.description)
         self._threads = threads
-        path = folder / MODEL_FILE
-        try:
-            # Read here: the library reports a missing file as any other error.
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
-        except (OSError, RuntimeError) as exc:
-            msg = f"{path}: no readable sentencepiece model: {exc}"
-            raise InputError(msg) from exc
-        pieces = [self._model.id_to_piece(i) for i in range(self._model.get_piece_size())]
-        if len(pieces) != self.vocab_size:
-            msg = f"{path}: has {len(pieces)} pieces, tokenizer.json says {self.vocab_size}"
-            raise InputError(msg)
-        self._digit_comma = _DigitComma(self._model, pieces)
-        self._sentences = _SentenceTable(pieces, cased=not description.normalisation.lower)
+        self._digit_comma = _DigitComma(self.tokenizer)
+        cased = not self.normalise.config.lower
+        self._sentences = _SentenceTable(self.tokenizer.pieces, cased=cased)
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
         """Encodes normalised texts.
@@ -61,14 +46,9 @@ class TextEncoder:
         """
         if not texts:
             return np.empty(0, np.int32), np.empty(0, np.int64)
-        arrays = self._model.encode(texts, return_type="numpy", num_threads=self._threads)
+        arrays = self.tokenizer.encode(texts, threads=self._threads)
         ends = np.cumsum(np.fromiter(map(len, arrays), np.int64, len(arrays)))
         return self._digit_comma.split(np.concatenate(arrays), ends)
-
-    def decode(self, ids: NDArray[np.integer[Any]]) -> str:
-        """The text that ids stand for; control pieces stand for nothing."""
-        text: str = self._model.decode(ids.tolist())
-        return text
 
     def sentence_ends(self, ids: Ids) -> Ends:
         """(sentences,) index after the last token of each sentence inside `ids`, rising.
@@ -89,16 +69,17 @@ class _DigitComma:
     Source: Yang et al. 2019, released code, prepro_utils.py.
     """
 
-    def __init__(self, model: sentencepiece.SentencePieceProcessor, pieces: list[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        pieces = tokenizer.pieces
         parts = [np.array([i], np.int32) for i in range(len(pieces))]
         self._affected = np.zeros(len(pieces), bool)
-        comma = model.piece_to_id(",")
+        comma = tokenizer.piece_id(",")
         for i, piece in enumerate(pieces):
             if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit():
-                inner = model.encode(piece[:-1].replace(_SPACE, ""), return_type=str)
-                if piece[0] != _SPACE and inner[0].startswith(_SPACE):
-                    inner = inner[1:] if inner[0] == _SPACE else [inner[0][1:], *inner[1:]]
-                ids = [model.piece_to_id(part) for part in inner]
+                inner = tokenizer.split(piece[:-1].replace(SPACE, ""))
+                if piece[0] != SPACE and inner[0].startswith(SPACE):
+                    inner = inner[1:] if inner[0] == SPACE else [inner[0][1:], *inner[1:]]
+                ids = [tokenizer.piece_id(part) for part in inner]
                 parts[i] = np.array([*ids, comma], np.int32)
                 self._affected[i] = True
         self._lengths = np.array([len(part) for part in parts], np.int64)
@@ -124,10 +105,10 @@ class _SentenceTable:
     _CLOSES = 4  # quotes and brackets that belong to what they close
     _BEGINS = 8  # a word that is no small letter's
 
-    def __init__(self, pieces: list[str], *, cased: bool) -> None:
+    def __init__(self, pieces: Sequence[str], *, cased: bool) -> None:
         self._bits = np.zeros(len(pieces), np.uint8)
         for i, piece in enumerate(pieces):
-            word = piece.removeprefix(_SPACE)
+            word = piece.removeprefix(SPACE)
             closes = word == piece and bool(word) and _CLOSERS.issuperset(word)
             begins = word != piece and not (cased and word[:1].islower())
             self._bits[i] = (

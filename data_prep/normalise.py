@@ -3,8 +3,13 @@
 import re
 import unicodedata
 from functools import lru_cache
+from typing import Self
+
+from pydantic import ValidationError
 
 from data_prep.config import Normalisation
+from pipeline.errors import InputError
+from pipeline.shards.tokenizer import DESCRIPTION_FILE, TokenizerDescription
 
 UNICODE_VERSION = unicodedata.ucd_3_2_0.unidata_version
 """The tables that decide. A Python's own tables grow with every release; these never do."""
@@ -19,7 +24,7 @@ class Normaliser:
     """Applies a `Normalisation` to text."""
 
     def __init__(self, config: Normalisation) -> None:
-        self._lower = config.lower
+        self.config = config
         self._pattern = _RUN if config.strip_accents else _RUN_AND_LETTER
         self._run = _without_marks if config.strip_accents else _composed
         self._cached_run = lru_cache(1 << 14)(self._run)
@@ -30,13 +35,32 @@ class Normaliser:
             text = self._pattern.sub(self._replacement, text)
         if "``" in text or "''" in text:
             text = text.replace("``", '"').replace("''", '"')
-        if self._lower:
+        if self.config.lower:
             text = text.lower()
         text = text.replace("\n", " ").strip(" ")
         # Of white space only the plain space is printable: nothing to collapse. 7x as fast.
         if text.isprintable() and "  " not in text:
             return text
         return " ".join(text.split())
+
+    @classmethod
+    def described(cls, description: TokenizerDescription) -> Self:
+        """That of the text a tokenizer was trained on.
+
+        Raises:
+            InputError: it is none that we know, or its Unicode tables are not ours.
+        """
+        if description.unicode != UNICODE_VERSION:
+            msg = (
+                f"{DESCRIPTION_FILE}: made with Unicode {description.unicode} tables, "
+                f"here are {UNICODE_VERSION}"
+            )
+            raise InputError(msg)
+        try:
+            return cls(Normalisation.model_validate(description.normalisation))
+        except ValidationError as exc:
+            msg = f"{DESCRIPTION_FILE}: no normalisation that we know: {exc}"
+            raise InputError(msg) from exc
 
     def _replacement(self, match: re.Match[str]) -> str:
         run = match[0]

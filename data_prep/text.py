@@ -47,7 +47,8 @@ def run(ctx: StageContext[TextConfig]) -> None:
         placing = Placing(ctx.config, units[number], names)
         writer = TokenShardWriter(
             ctx.outputs["shards"],
-            vocab_size=encoder.vocab_size,
+            vocab_size=encoder.tokenizer.vocab_size,
+            tokenizer=encoder.tokenizer.sha256,
             class_names=names,
             unit=number,
             num_units=len(units),
@@ -141,7 +142,7 @@ def _add(
         else:
             # <eod> is a sentence of its own: every end moves by the <eod>s before it.
             sentence_ends += np.searchsorted(document_ends, sentence_ends)
-            part = np.insert(part, document_ends, encoder.special["eod"])
+            part = np.insert(part, document_ends, encoder.tokenizer.special("eod"))
             document_ends = document_ends + np.arange(1, len(document_ends) + 1)
         writer.add_packed(
             split,

@@ -9,17 +9,11 @@ import sentencepiece
 
 from data_prep.config import TokenizerConfig
 from data_prep.corpus import Labelling, corpus_files, read_spans
-from data_prep.normalise import Normaliser
-from data_prep.pieces import (
-    CONTROL_PIECES,
-    DESCRIPTION_FILE,
-    MODEL_FILE,
-    SPECIAL_PIECES,
-    USER_PIECES,
-    TokenizerDescription,
-)
+from data_prep.normalise import UNICODE_VERSION, Normaliser
+from data_prep.pieces import CONTROL_PIECES, SPECIAL_PIECES, USER_PIECES
 from data_prep.streams import Span
 from pipeline.errors import ConfigError, DataError, Preempted
+from pipeline.shards.tokenizer import DESCRIPTION_FILE, MODEL_FILE, TokenizerDescription
 from pipeline.spec.context import StageContext
 from pipeline.storage.files import replace_file
 
@@ -58,7 +52,8 @@ def run(ctx: StageContext[TokenizerConfig]) -> None:
     description = TokenizerDescription(
         vocab_size=config.vocab_size,
         special=SPECIAL_PIECES,
-        normalisation=config.normalisation,
+        normalisation=config.normalisation.model_dump(),
+        unicode=UNICODE_VERSION,
         num_sentences=len(sample),
     )
     folder = ctx.outputs["tokenizer"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import StoreUrl
-from pipeline.errors import DataError
+from pipeline.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from pipeline.cache import Artifacts
@@ -22,7 +22,11 @@ ArtifactName = Annotated[
 Count = Annotated[int, typer.Option("-n", "--count", min=1, help="Samples to show.")]
 TokenizerName = Annotated[
     str | None,
-    typer.Option("--tokenizer", metavar="ARTIFACT", help="Decodes token ids with this tokenizer."),
+    typer.Option(
+        "--tokenizer",
+        metavar="ARTIFACT",
+        help="Decodes token ids; found by itself in the same store.",
+    ),
 ]
 NOT_AS_ITS_KIND_SAYS = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, DataError),
@@ -52,11 +56,12 @@ def peek(
     folder = artifacts.open(digest)
     kind = f"{manifest.kind}({manifest.schema_name})" if manifest.schema_name else manifest.kind
     print(f"{digest}\n{kind}, {len(manifest.files)} files, {size(manifest.num_bytes)}")
-    decode: Callable[[Any], str] = str
-    if tokenizer is not None:
-        decode = _decoder(artifacts, find_artifact(place, tokenizer))
+    named = None if tokenizer is None else _named_tokenizer(place, artifacts, tokenizer)
     show = _SHOWN.get(str(manifest.kind), _files)
     try:
+        decode: Callable[[Any], str] = str
+        if manifest.kind == "shards":
+            decode = _decoder(place, artifacts, folder, named)
         for line in show(folder, count, decode):
             print(line)
     except BrokenPipeError:
@@ -90,18 +95,50 @@ def find_artifact(store: Any, name: str) -> str:
     raise UserError(msg)
 
 
-def _decoder(artifacts: Artifacts, digest: str) -> Callable[[Any], str]:
-    import sentencepiece
-
+def _named_tokenizer(store: Any, artifacts: Artifacts, name: str) -> str:
     from pipeline.errors import UserError
 
+    digest = find_artifact(store, name)
     kind = artifacts.manifest(digest).kind
     if kind != "tokenizer":
         msg = f"--tokenizer: {digest[:12]} is a {kind}, not a tokenizer"
         raise UserError(msg)
-    file = artifacts.open(digest) / "tokenizer.model"
-    model = sentencepiece.SentencePieceProcessor(model_file=str(file))
-    return lambda ids: str(model.decode([int(one) for one in ids]))
+    return digest
+
+
+def _decoder(
+    store: Any, artifacts: Artifacts, shards: Path, named: str | None
+) -> Callable[[Any], str]:
+    """Text of token ids by the tokenizer they were made with; their numbers where it is not here.
+
+    Raises:
+        UserError: the named one is another.
+    """
+    from pipeline.errors import UserError
+    from pipeline.shards.index import read_indexes
+    from pipeline.shards.tokenizer import Tokenizer
+
+    made_with = read_indexes(shards)[0].tokenizer
+    candidates = store.list("artifacts") if named is None else [named]
+    for digest in candidates:
+        if _model_digest(artifacts, digest) == made_with:
+            return Tokenizer(artifacts.open(digest)).decode
+    if named is not None:
+        msg = f"--tokenizer: {named[:12]} is not the one that the shards were made with"
+        raise UserError(msg)
+    return str
+
+
+def _model_digest(artifacts: Artifacts, digest: str) -> str | None:
+    """What a tokenizer's model hashes to; None for other artifacts, and damaged ones."""
+    from pipeline.shards.tokenizer import MODEL_FILE
+
+    try:
+        manifest = artifacts.manifest(digest)
+    except InputError:
+        return None
+    model = manifest.files.get(MODEL_FILE)
+    return model.sha256 if manifest.kind == "tokenizer" and model is not None else None
 
 
 def _shards(folder: Path, count: int, decode: Callable[[Any], str]) -> Iterator[str]:

@@ -86,6 +86,7 @@ class Index(_Part):
         sample_schema: "tokens" or "classified"; the schema of the artifact.
         unit, num_units: which unit of work this is, and of how many; all must be there.
         vocab_size: every token id is below it.
+        tokenizer: sha256 of the tokenizer.model whose ids these are.
         class_names: label -> name; empty unless the samples are classified.
         shards: the unit's tar files, at most one a split.
     """
@@ -95,6 +96,7 @@ class Index(_Part):
     unit: _Count
     num_units: int = Field(gt=0)
     vocab_size: int = Field(gt=0)
+    tokenizer: str = Field(pattern=_SHA256)
     class_names: list[str]
     shards: list[Shard]
 
@@ -126,7 +128,7 @@ def read_indexes(folder: Path) -> list[Index]:
         raise DataError(msg)
     first = indexes[0]
     for index in indexes:
-        for name in ("sample_schema", "num_units", "vocab_size", "class_names"):
+        for name in ("sample_schema", "num_units", "vocab_size", "tokenizer", "class_names"):
             if getattr(index, name) != getattr(first, name):
                 msg = (
                     f"{folder / index_file(index.unit)}: {name} is {getattr(index, name)!r}, but "

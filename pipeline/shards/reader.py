@@ -30,6 +30,7 @@ class TokenShards:
         splits: all splits of the artifact, sorted.
         sample_schema: "tokens" or "classified".
         vocab_size: every id is below it.
+        tokenizer: sha256 of the tokenizer.model whose ids these are.
         class_names: label -> name; empty unless classified.
         num_tokens: length of the row.
         dtype: uint16 or int32.
@@ -45,6 +46,7 @@ class TokenShards:
         self.splits = tuple(sorted({s.split for index in indexes for s in index.shards}))
         self.sample_schema = indexes[0].sample_schema
         self.vocab_size = indexes[0].vocab_size
+        self.tokenizer = indexes[0].tokenizer
         self.class_names = tuple(indexes[0].class_names)
         self.dtype = id_dtype(self.vocab_size)
         if split not in self.splits:

@@ -47,12 +47,13 @@ class TokenShardWriter:
     The bytes depend on the documents alone, not on how they were grouped into calls. An exception
     inside the `with` block leaves no file behind.
 
-        with TokenShardWriter(folder, vocab_size=100) as writer:
+        with TokenShardWriter(folder, vocab_size=100, tokenizer=sha256) as writer:
             writer.add("train", [5, 6, 7, 8], sentence_ends=[2])
 
     Args:
         folder: where the files go; must exist.
         vocab_size: ids are below it; up to 65,536 they take two bytes, above four.
+        tokenizer: sha256 of the tokenizer.model whose ids they are.
         class_names: label -> name; given, the schema is "classified" and each document has a label.
         unit, num_units: which of how many units of work this is; they name the files.
     """
@@ -62,12 +63,14 @@ class TokenShardWriter:
         folder: Path,
         *,
         vocab_size: int,
+        tokenizer: str,
         class_names: Sequence[str] | None = None,
         unit: int = 0,
         num_units: int = 1,
     ) -> None:
         self._folder = folder
         self._vocab_size = vocab_size
+        self._tokenizer = tokenizer
         self._class_names = None if class_names is None else list(class_names)
         self._unit = unit
         self._num_units = num_units
@@ -147,6 +150,7 @@ class TokenShardWriter:
             unit=self._unit,
             num_units=self._num_units,
             vocab_size=self._vocab_size,
+            tokenizer=self._tokenizer,
             class_names=self._class_names or [],
             shards=shards,
         )

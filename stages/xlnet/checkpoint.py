@@ -24,6 +24,7 @@ class Shape(BaseModel):
     Attributes:
         model: shape of the backbone.
         vocab_size: pieces of the tokenizer.
+        tokenizer: sha256 of its tokenizer.model.
         classes: names of the classes of a classifier; None for a language model.
     """
 
@@ -31,6 +32,7 @@ class Shape(BaseModel):
 
     model: ModelConfig
     vocab_size: int = Field(gt=0)
+    tokenizer: str = Field(pattern=r"^[0-9a-f]{64}$")
     classes: tuple[str, ...] | None = None
 
 

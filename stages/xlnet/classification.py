@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import DataError
 from pipeline.shards import TokenShards
+from pipeline.shards.tokenizer import require_same_tokenizer
 from pipeline.spec.context import World
 from pipeline.training.method import Batch, Loss, MethodState, Picks, StreamSpec, to_device
 from pipeline.training.seeding import derive, generator, torch_generator
@@ -77,6 +78,7 @@ class Classification:
         self.shape = Shape(
             model=config.model or read_shape(inputs["checkpoint"]).model,
             vocab_size=vocabulary.size,
+            tokenizer=vocabulary.tokenizer,
             classes=self.class_names,
         )
         self.model = self._new_model(seed)
@@ -147,13 +149,8 @@ class Classification:
         return model
 
     def _start_from(self, checkpoint: Path) -> None:
-        trained_on = read_shape(checkpoint).vocab_size
-        if trained_on != self.shape.vocab_size:
-            msg = (
-                f"{checkpoint}: was trained with a tokenizer of {trained_on} pieces, the one given "
-                f"has {self.shape.vocab_size}; connect the same tokenizer"
-            )
-            raise ConfigError(msg)
+        trained_on = read_shape(checkpoint).tokenizer
+        require_same_tokenizer(checkpoint, trained_on, self.shape.tokenizer)
         load_backbone(self.model.backbone, checkpoint)
 
     def _training_window(self, epoch: int, document: int) -> Ids:

@@ -24,7 +24,7 @@ def run(ctx: StageContext[ClassifyConfig]) -> None:
     Raises:
         DataError: a split is missing or empty, or a shard is damaged.
         InputError: the checkpoint is damaged.
-        ConfigError: the checkpoint belongs to another tokenizer.
+        ConfigError: the shards or the checkpoint belong to another tokenizer.
         Preempted, Diverged: as `pipeline.training.loop.train`.
     """
     inputs = {port: ctx.input(port) for port in ctx.inputs}

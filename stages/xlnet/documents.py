@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.errors import DataError
 from pipeline.shards import TokenShards
+from pipeline.shards.tokenizer import require_same_tokenizer
 from stages.xlnet.config import ClassifyConfig
 from stages.xlnet.examples import SEGMENT_A, SEGMENT_CLS
 from stages.xlnet.permutation import padding_keys
@@ -32,13 +33,8 @@ class Documents:
     """
 
     def __init__(self, shards: TokenShards, vocabulary: Vocabulary, config: ClassifyConfig) -> None:
-        """Raises DataError when the split is empty or another tokenizer made it."""
-        if shards.vocab_size != vocabulary.size:
-            msg = (
-                f"{shards.folder}: made with a tokenizer of {shards.vocab_size} pieces, "
-                f"the one given has {vocabulary.size}"
-            )
-            raise DataError(msg)
+        """Raises DataError when the split is empty, ConfigError when another tokenizer made it."""
+        require_same_tokenizer(shards.folder, shards.tokenizer, vocabulary.tokenizer)
         if not shards.num_documents:
             msg = f"{shards.folder}: split {shards.split!r} has no documents"
             raise DataError(msg)

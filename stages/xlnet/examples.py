@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.errors import DataError
 from pipeline.shards import TokenShards
+from pipeline.shards.tokenizer import require_same_tokenizer
 from pipeline.training.seeding import generator
 from stages.xlnet.config import RowsConfig
 from stages.xlnet.permutation import attention_keys, draw_ranks, join_halves
@@ -62,16 +63,21 @@ class ExampleSource:
         rows_setting: str,
         seed: int,
     ) -> None:
-        """Raises DataError when the split is too small for so many rows.
+        """Cuts the split into rows.
 
-        `rows_setting` is what the configuration calls `num_rows`.
+        Args:
+            shards: the split.
+            vocabulary: of the tokenizer that made them.
+            config: layout of an example.
+            num_rows: rows, counting both directions.
+            rows_setting: what the configuration calls `num_rows`.
+            seed: of every draw.
+
+        Raises:
+            DataError: the split is too small for so many rows.
+            ConfigError: another tokenizer made it.
         """
-        if shards.vocab_size != vocabulary.size:
-            msg = (
-                f"{shards.folder}: made with a tokenizer of {shards.vocab_size} pieces, "
-                f"the one given has {vocabulary.size}"
-            )
-            raise DataError(msg)
+        require_same_tokenizer(shards.folder, shards.tokenizer, vocabulary.tokenizer)
         self._rows = cut_rows(shards, num_rows, bidirectional=config.bidirectional)
         self._vocabulary = vocabulary
         self._config = config

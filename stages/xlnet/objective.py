@@ -15,6 +15,7 @@ from pipeline.spec.context import World
 from pipeline.training.method import Batch, Loss, MethodState, Picks, StreamSpec, to_device
 from pipeline.training.optim import ParameterRule
 from pipeline.training.seeding import derive, torch_generator
+from stages.xlnet.checkpoint import Shape
 from stages.xlnet.config import PretrainConfig
 from stages.xlnet.examples import NO_LABEL, ExampleSource
 from stages.xlnet.heads import LanguageModel
@@ -75,6 +76,9 @@ class PermutationLM:
                 seed=derive(seed, HELD_OUT),
             )
         self._place = place
+        self.shape = Shape(
+            model=config.model, vocab_size=vocabulary.size, tokenizer=vocabulary.tokenizer
+        )
         with torch.device("meta"):
             model = LanguageModel(config.model, vocabulary.size, config.dropout)
         self.model = model.to_empty(device="cpu")
@@ -89,11 +93,6 @@ class PermutationLM:
         num_rows = config.train.global_batch_size // place.size
         self._first_row = place.rank * num_rows
         self._memory = self._empty_memory(num_rows, torch.device("cpu"))
-
-    @property
-    def vocab_size(self) -> int:
-        """Pieces of the tokenizer."""
-        return self.model.backbone.embed.num_embeddings
 
     def batch(self, picks: Mapping[str, Picks]) -> Batch:
         """Examples of one micro-batch, those over reversed text in its second half."""

@@ -7,7 +7,7 @@ from pipeline.metrics.names import labelled
 from pipeline.spec.context import StageContext
 from pipeline.training.loop import train
 from stages.common.scores import write_scores
-from stages.xlnet.checkpoint import Shape, write_shape
+from stages.xlnet.checkpoint import write_shape
 from stages.xlnet.config import PretrainConfig
 from stages.xlnet.objective import PermutationLM, parameter_rule
 
@@ -17,7 +17,8 @@ def run(ctx: StageContext[PretrainConfig]) -> None:
 
     Raises:
         DataError: the corpus is smaller than one batch, or a shard is damaged.
-        ConfigError: the rows of a forward pass do not split into two directions.
+        ConfigError: another tokenizer made the shards, or the rows of a forward pass do not split
+            into two directions.
         Preempted, Diverged: as `pipeline.training.loop.train`.
     """
     config = ctx.config
@@ -36,5 +37,5 @@ def run(ctx: StageContext[PretrainConfig]) -> None:
             scores["perplexity"] = math.exp(min(scores["loss"], 700.0))  # exp(710) overflows
             name = labelled(names.EVAL_SCORE, score="perplexity")
             ctx.recorder.scalar(name, scores["perplexity"], result.step)
-        write_shape(folder, Shape(model=config.model, vocab_size=method.vocab_size))
+        write_shape(folder, method.shape)
         write_scores(ctx.outputs["scores"], scores)

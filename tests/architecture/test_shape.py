@@ -64,6 +64,16 @@ def test_package_init_files_only_reexport() -> None:
             assert kinds == [], path
 
 
+@pytest.mark.parametrize(
+    ("library", "files"),
+    [("sentencepiece", ["data_prep/tokenizer.py", "pipeline/shards/tokenizer.py"])],
+)
+def test_foreign_library_is_imported_by_its_own_files_alone(library: str, files: list[str]) -> None:
+    pattern = re.compile(rf"^\s*(?:import|from) {library}\b", re.MULTILINE)
+    found = [path for path in _sources() if pattern.search(path.read_text())]
+    assert sorted(str(path.relative_to(ROOT)) for path in found) == files
+
+
 def test_unfinished_work_is_not_committed() -> None:
     pattern = re.compile(r"NotImplementedError|\b(?:TODO|FIXME|XXX|HACK)\b")
     found = [

@@ -29,6 +29,7 @@ from pipeline.shards import TokenShards, TokenShardWriter
 from pipeline.training.method import StreamSpec
 from pipeline.training.streams import Streams
 from tests.bench.ratios import RESULTS, interleave, machine, table
+from tests.shards import TOKENIZER
 
 NUM_SAMPLES = 50_000
 LENGTH = 1024
@@ -51,7 +52,7 @@ def samples() -> Tokens:
 
 
 def write_ours(folder: Path, tokens: Tokens) -> None:
-    with TokenShardWriter(folder, vocab_size=VOCAB_SIZE) as writer:
+    with TokenShardWriter(folder, vocab_size=VOCAB_SIZE, tokenizer=TOKENIZER) as writer:
         for row in tokens:
             writer.add("train", row)
 

@@ -27,8 +27,8 @@ import sentencepiece
 from data_prep import text, tokenizer
 from data_prep.config import Normalisation, TextConfig, TokenizerConfig
 from data_prep.normalise import Normaliser
-from data_prep.pieces import MODEL_FILE
 from pipeline.shards import TokenShards
+from pipeline.shards.tokenizer import MODEL_FILE
 from pipeline.spec.context import World
 from tests.bench.ratios import RESULTS, Ratio, interleave, machine, table
 from tests.contexts import stage_context

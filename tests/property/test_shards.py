@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.shards import TokenShards, TokenShardWriter, verify, writer
+from tests.shards import TOKENIZER
 
 VOCAB_SIZE = 300
 Documents = list[tuple[list[int], set[int]]]
@@ -46,7 +47,7 @@ def _write(folder: Path, documents: Documents, *, num_units: int = 1) -> None:
     folder.mkdir(exist_ok=True)
     for unit in range(num_units):
         with TokenShardWriter(
-            folder, vocab_size=VOCAB_SIZE, unit=unit, num_units=num_units
+            folder, vocab_size=VOCAB_SIZE, tokenizer=TOKENIZER, unit=unit, num_units=num_units
         ) as output:
             for document in documents[unit::num_units]:
                 output.add("train", document[0], sentence_ends=_ends(document))
@@ -111,7 +112,7 @@ def test_bytes_do_not_depend_on_how_documents_are_grouped(
         folder = Path(name)
         _write(folder / "one", [(doc, set()) for doc, _ in documents])
         (folder / "cut").mkdir()
-        with TokenShardWriter(folder / "cut", vocab_size=VOCAB_SIZE) as output:
+        with TokenShardWriter(folder / "cut", vocab_size=VOCAB_SIZE, tokenizer=TOKENIZER) as output:
             for start, stop in itertools.pairwise(cuts or [0]):
                 # An end at a cut may come with the tokens before it or with those after it.
                 inside = (ends > start) & (ends <= stop) if start else ends <= stop

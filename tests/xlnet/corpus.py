@@ -7,15 +7,16 @@ import numpy as np
 
 from pipeline.shards import TokenShards, TokenShardWriter
 from stages.xlnet.vocabulary import Vocabulary
+from tests.shards import TOKENIZER
 
 SEP, CLS, PAD = 4, 3, 5
 FIRST_WORD = 9
 
 
-def vocabulary(size: int = 60) -> Vocabulary:
+def vocabulary(size: int = 60, tokenizer: str = TOKENIZER) -> Vocabulary:
     """Every third piece continues a word."""
     begins = np.arange(size) % 3 != 0
-    return Vocabulary(size=size, cls=CLS, sep=SEP, pad=PAD, begins_word=begins)
+    return Vocabulary(size=size, tokenizer=tokenizer, cls=CLS, sep=SEP, pad=PAD, begins_word=begins)
 
 
 def token_shards(
@@ -23,7 +24,7 @@ def token_shards(
 ) -> TokenShards:
     """Sentences of 1 to 12 random tokens, five a document; opens the first split."""
     rng = np.random.default_rng(num_tokens)
-    with TokenShardWriter(folder, vocab_size=size) as writer:
+    with TokenShardWriter(folder, vocab_size=size, tokenizer=TOKENIZER) as writer:
         for split in splits:
             left = num_tokens
             while left:

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sentencepiece
 
 from data_prep.config import Normalisation, TokenizerConfig
 from data_prep.encode import TextEncoder
-from data_prep.pieces import DESCRIPTION_FILE, MODEL_FILE, SPECIAL_PIECES, TokenizerDescription
+from data_prep.normalise import UNICODE_VERSION
+from data_prep.pieces import SPECIAL_PIECES
 from data_prep.tokenizer import train
 from pipeline.errors import InputError
+from pipeline.shards.tokenizer import (
+    DESCRIPTION_FILE,
+    MODEL_FILE,
+    Tokenizer,
+    TokenizerDescription,
+)
 
 # Numbers with commas are frequent enough to become pieces that end in a digit and a comma.
 SENTENCES = [f"In {year}, they sold 1,000, or {year}, of (them). Was it so?" for year in
@@ -23,20 +29,24 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
     config = TokenizerConfig(vocab_size=61)
     (folder / MODEL_FILE).write_bytes(train(SENTENCES, config))
     description = TokenizerDescription(
-        vocab_size=61, special=SPECIAL_PIECES, normalisation=Normalisation(), num_sentences=400
+        vocab_size=61,
+        special=SPECIAL_PIECES,
+        normalisation=Normalisation().model_dump(),
+        unicode=UNICODE_VERSION,
+        num_sentences=400,
     )
     (folder / DESCRIPTION_FILE).write_text(description.model_dump_json())
     return TextEncoder(folder)
 
 
 def test_special_pieces_have_the_ids_of_xlnet(trained: Path) -> None:
-    model = sentencepiece.SentencePieceProcessor(model_file=str(trained / MODEL_FILE))
-    pieces = [model.id_to_piece(i) for i in range(17)]
-    assert pieces[:9] == [
+    tokenizer = Tokenizer(trained)
+    pieces = tokenizer.pieces[:17]
+    assert list(pieces[:9]) == [
         "<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>",
     ]  # fmt: skip
-    assert pieces[9:] == [".", "(", ")", '"', "-", "\N{EN DASH}", "£", "€"]
-    assert model.piece_to_id("<pad>") == SPECIAL_PIECES["pad"]
+    assert list(pieces[9:]) == [".", "(", ")", '"', "-", "\N{EN DASH}", "£", "€"]
+    assert tokenizer.piece_id("<pad>") == tokenizer.special("pad") == SPECIAL_PIECES["pad"]
 
 
 def test_control_pieces_are_not_found_in_text(trained: Path) -> None:
@@ -46,20 +56,20 @@ def test_control_pieces_are_not_found_in_text(trained: Path) -> None:
 
 def test_piece_of_digit_and_comma_is_split_as_the_rule_says(encoder: TextEncoder) -> None:
     """Compared with the rule applied piece by piece, as the paper's code states it."""
-    model = encoder._model
+    tokenizer = encoder.tokenizer
     text = SENTENCES[7]
-    plain = model.encode(text, return_type=str)
+    plain = tokenizer.split(text)
     assert any(len(p) > 1 and p[-1] == "," and p[-2].isdigit() for p in plain)
     expected: list[str] = []
     for piece in plain:
         if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit():
-            inner = model.encode(piece[:-1].replace("▁", ""), return_type=str)
+            inner = tokenizer.split(piece[:-1].replace("▁", ""))
             if piece[0] != "▁" and inner[0][0] == "▁":
                 inner = inner[1:] if len(inner[0]) == 1 else [inner[0][1:], *inner[1:]]
             expected += [*inner, ","]
         else:
             expected.append(piece)
-    expected_ids = [model.piece_to_id(piece) for piece in expected]
+    expected_ids = [tokenizer.piece_id(piece) for piece in expected]
     ids, ends = encoder.encode([text, text])
     assert ids.tolist() == expected_ids * 2
     assert ends.tolist() == [len(expected_ids), 2 * len(expected_ids)]
@@ -87,7 +97,7 @@ def test_sentence_ends_where_the_next_word_is_no_small_letter(
     encoder: TextEncoder, text: str, last_pieces: list[str]
 ) -> None:
     ids, _ = encoder.encode([text])
-    pieces = [encoder._model.id_to_piece(int(ids[end - 1])) for end in encoder.sentence_ends(ids)]
+    pieces = [encoder.tokenizer.pieces[ids[end - 1]] for end in encoder.sentence_ends(ids)]
     assert [piece[-1] for piece in pieces] == last_pieces
 
 
@@ -110,8 +120,28 @@ def test_damaged_tokenizer_is_named(
         TextEncoder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"vocab_size": 200', '"vocab_size": 201', "its 200 pieces are not those"),
+        ('"sep": 4', '"sep": 200', "its 200 pieces are not those"),
+        ('"lower"', '"upper"', "no normalisation that we know"),
+    ],
+)
+def test_tokenizer_whose_description_is_of_another_is_refused(
+    tmp_path: Path, trained: Path, old: str, new: str, message: str
+) -> None:
+    text = (trained / DESCRIPTION_FILE).read_text()
+    assert old in text
+    (tmp_path / DESCRIPTION_FILE).write_text(text.replace(old, new))
+    (tmp_path / MODEL_FILE).write_bytes((trained / MODEL_FILE).read_bytes())
+    with pytest.raises(InputError, match=message):
+        TextEncoder(tmp_path)
+
+
 def test_tokenizer_of_other_unicode_tables_is_refused(tmp_path: Path, trained: Path) -> None:
     text = (trained / DESCRIPTION_FILE).read_text().replace("3.2.0", "99.0.0")
     (tmp_path / DESCRIPTION_FILE).write_text(text)
+    (tmp_path / MODEL_FILE).write_bytes((trained / MODEL_FILE).read_bytes())
     with pytest.raises(InputError, match=r"Unicode 99\.0\.0 tables"):
         TextEncoder(tmp_path)

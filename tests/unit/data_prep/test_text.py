@@ -9,9 +9,9 @@ import pytest
 
 from data_prep import text
 from data_prep.config import TextConfig
-from data_prep.encode import TextEncoder
 from pipeline.errors import DataError, Preempted
 from pipeline.shards import TokenShards, verify
+from pipeline.shards.tokenizer import Tokenizer
 from pipeline.spec.context import World
 from tests.contexts import stage_context
 
@@ -26,10 +26,10 @@ def _shards(folder: Path, tokenizer: Path, text_input: Path | None = None, **wit
     return folder / "shards"
 
 
-def _decoded(shards: Path, tokenizer: Path, split: str = "train") -> list[str]:
-    encoder = TextEncoder(tokenizer)
+def _decoded(shards: Path, folder: Path, split: str = "train") -> list[str]:
+    tokenizer = Tokenizer(folder)
     reader = TokenShards(shards, split)
-    return [encoder.decode(reader.document(i)) for i in range(reader.num_documents)]
+    return [tokenizer.decode(reader.document(i)) for i in range(reader.num_documents)]
 
 
 def test_documents_come_back_in_the_order_of_their_names(
@@ -46,7 +46,7 @@ def test_unlabelled_documents_end_with_eod_as_a_sentence_of_its_own(
     (tmp_path / "a.txt").write_text("Ka lobe. Ka mane.")
     (tmp_path / "b.txt").write_text("Los lobes.")
     shards = TokenShards(_shards(tmp_path, trained, source=str(tmp_path / "*.txt")))
-    eod = TextEncoder(trained).special["eod"]
+    eod = Tokenizer(trained).special("eod")
     ends = shards.document_ends.tolist()
     assert [int(shards.tokens(end - 1, end)[0]) for end in ends] == [eod, eod]
     first = [end for end in shards.sentence_ends.tolist() if end <= ends[0]]

@@ -6,9 +6,9 @@ import pytest
 
 from data_prep import tokenizer
 from data_prep.config import TokenizerConfig
-from data_prep.pieces import MODEL_FILE, read_description
 from data_prep.tokenizer import sample_sentences
 from pipeline.errors import ConfigError, DataError
+from pipeline.shards.tokenizer import DESCRIPTION_FILE, MODEL_FILE
 from tests.contexts import stage_context
 
 
@@ -16,8 +16,8 @@ def test_training_twice_gives_the_same_bytes(tmp_path: Path, corpus: Path, train
     config = TokenizerConfig(vocab_size=200, source=str(corpus))
     tokenizer.run(stage_context(config, tmp_path, output="tokenizer"))
     again = tmp_path / "tokenizer"
-    assert (again / MODEL_FILE).read_bytes() == (trained / MODEL_FILE).read_bytes()
-    assert read_description(again) == read_description(trained)
+    for name in (MODEL_FILE, DESCRIPTION_FILE):
+        assert (again / name).read_bytes() == (trained / name).read_bytes()
 
 
 def test_vocabulary_larger_than_the_corpus_holds_says_how_many(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from pipeline.errors import DataError
 from pipeline.shards import TokenShards, TokenShardWriter, peek, verify
 from tests.mounts import FULL_DISK_BYTES, small_disk
+from tests.shards import OTHER_TOKENIZER, TOKENIZER
 
 
 def _write(folder: Path, documents: list[list[int]], vocab_size: int = 100) -> None:
-    with TokenShardWriter(folder, vocab_size=vocab_size) as writer:
+    with TokenShardWriter(folder, vocab_size=vocab_size, tokenizer=TOKENIZER) as writer:
         for document in documents:
             writer.add("train", document)
 
@@ -28,7 +29,7 @@ def test_document_is_read_as_written(tmp_path: Path) -> None:
 
 
 def test_sentence_ends_include_the_end_of_each_document(tmp_path: Path) -> None:
-    with TokenShardWriter(tmp_path, vocab_size=100) as writer:
+    with TokenShardWriter(tmp_path, vocab_size=100, tokenizer=TOKENIZER) as writer:
         writer.add("train", [1, 2, 3, 4], sentence_ends=[2])
         writer.add("train", [5, 6], sentence_ends=[2])
     assert TokenShards(tmp_path).sentence_ends.tolist() == [2, 4, 6]
@@ -45,7 +46,9 @@ def test_ids_take_two_bytes_where_the_vocabulary_allows(
 
 
 def test_labels_and_class_names_are_read_as_written(tmp_path: Path) -> None:
-    with TokenShardWriter(tmp_path, vocab_size=10, class_names=["neg", "pos"]) as writer:
+    with TokenShardWriter(
+        tmp_path, vocab_size=10, tokenizer=TOKENIZER, class_names=["neg", "pos"]
+    ) as writer:
         writer.add("test", [1], label=1)
         writer.add("test", [2, 3], label=0)
     shards = TokenShards(tmp_path, "test")
@@ -64,7 +67,9 @@ def test_tokens_inside_a_member_are_not_copied(tmp_path: Path) -> None:
 
 def test_units_are_joined_in_their_order(tmp_path: Path) -> None:
     for unit in (1, 0):
-        with TokenShardWriter(tmp_path, vocab_size=100, unit=unit, num_units=2) as writer:
+        with TokenShardWriter(
+            tmp_path, vocab_size=100, tokenizer=TOKENIZER, unit=unit, num_units=2
+        ) as writer:
             writer.add("train", [10 * unit, 10 * unit + 1])
     shards = TokenShards(tmp_path)
     assert shards.tokens(0, 4).tolist() == [0, 1, 10, 11]
@@ -93,7 +98,9 @@ def test_verify_names_the_member_that_changed(tmp_path: Path) -> None:
 
 
 def test_missing_unit_is_named(tmp_path: Path) -> None:
-    with TokenShardWriter(tmp_path, vocab_size=9, unit=1, num_units=2) as writer:
+    with TokenShardWriter(
+        tmp_path, vocab_size=9, tokenizer=TOKENIZER, unit=1, num_units=2
+    ) as writer:
         writer.add("train", [1])
     with pytest.raises(DataError, match=r"index-00000\.json is missing"):
         TokenShards(tmp_path)
@@ -130,9 +137,21 @@ def test_hostile_index_is_refused(tmp_path: Path, field: str, value: object, mes
 
 def test_units_of_different_vocabularies_do_not_belong_together(tmp_path: Path) -> None:
     for unit, vocab_size in ((0, 10), (1, 20)):
-        with TokenShardWriter(tmp_path, vocab_size=vocab_size, unit=unit, num_units=2) as writer:
+        with TokenShardWriter(
+            tmp_path, vocab_size=vocab_size, tokenizer=TOKENIZER, unit=unit, num_units=2
+        ) as writer:
             writer.add("train", [1])
     with pytest.raises(DataError, match=r"index-00001\.json: vocab_size is 20, but 10"):
+        TokenShards(tmp_path)
+
+
+def test_units_of_different_tokenizers_do_not_belong_together(tmp_path: Path) -> None:
+    for unit, made_with in ((0, TOKENIZER), (1, OTHER_TOKENIZER)):
+        with TokenShardWriter(
+            tmp_path, vocab_size=9, tokenizer=made_with, unit=unit, num_units=2
+        ) as writer:
+            writer.add("train", [1])
+    with pytest.raises(DataError, match=r"index-00001\.json: tokenizer is 'b2b2"):
         TokenShards(tmp_path)
 
 
@@ -169,7 +188,9 @@ def test_rows_outside_the_row_are_refused(tmp_path: Path, start: int) -> None:
 
 
 def test_peek_shows_the_first_documents_of_each_split(tmp_path: Path) -> None:
-    with TokenShardWriter(tmp_path, vocab_size=99, class_names=["neg", "pos"]) as writer:
+    with TokenShardWriter(
+        tmp_path, vocab_size=99, tokenizer=TOKENIZER, class_names=["neg", "pos"]
+    ) as writer:
         for i in range(5):
             writer.add("train", range(i + 1), label=i % 2)
         writer.add("test", [7], label=1)

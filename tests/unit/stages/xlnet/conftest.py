@@ -20,11 +20,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     """A TOKENIZER of 200 pieces."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    inputs: dict[str, Path | list[Path]] = {"text": corpus}
-    config = TokenizerConfig(vocab_size=200)
-    tokenizer.run(stage_context(config, folder, inputs=inputs, output="tokenizer"))
-    return folder / "tokenizer"
+    return _tokenizer(tmp_path_factory, corpus)
+
+
+@pytest.fixture(scope="session")
+def other_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A TOKENIZER of 200 pieces, trained on a third of the text."""
+    return _tokenizer(tmp_path_factory, corpus / "topic0")
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +44,14 @@ def classified_folder(
     """SHARDS(classified) of three classes with the splits train and validation."""
     config = TextConfig(label="folder", validation_fraction=0.3)
     return _shards(config, tmp_path_factory, corpus, tokenizer_folder)
+
+
+def _tokenizer(factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    folder = factory.mktemp("tokenizer")
+    inputs: dict[str, Path | list[Path]] = {"text": corpus}
+    config = TokenizerConfig(vocab_size=200)
+    tokenizer.run(stage_context(config, folder, inputs=inputs, output="tokenizer"))
+    return folder / "tokenizer"
 
 
 def _shards(

@@ -10,6 +10,7 @@ from pipeline.errors import DataError
 from pipeline.shards import TokenShards, TokenShardWriter
 from stages.xlnet.config import ClassifyConfig
 from stages.xlnet.documents import Documents
+from tests.shards import TOKENIZER
 from tests.xlnet.configs import classify_config
 from tests.xlnet.corpus import CLS, PAD, SEP, vocabulary
 
@@ -19,7 +20,9 @@ LENGTHS = (0, 5, 30, 31, 100)
 @pytest.fixture
 def shards(tmp_path: Path) -> TokenShards:
     rng = np.random.default_rng(0)
-    with TokenShardWriter(tmp_path, vocab_size=60, class_names=("a", "b")) as writer:
+    with TokenShardWriter(
+        tmp_path, vocab_size=60, tokenizer=TOKENIZER, class_names=("a", "b")
+    ) as writer:
         for number, length in enumerate(LENGTHS):
             writer.add("train", rng.integers(9, 60, length), label=number % 2)
     return TokenShards(tmp_path)
@@ -70,7 +73,9 @@ def test_inputs_are_padded_on_the_left_and_end_with_sep_cls(shards: TokenShards)
 
 
 def test_empty_split_is_refused(tmp_path: Path) -> None:
-    with TokenShardWriter(tmp_path, vocab_size=60, class_names=("a", "b")) as writer:
+    with TokenShardWriter(
+        tmp_path, vocab_size=60, tokenizer=TOKENIZER, class_names=("a", "b")
+    ) as writer:
         writer.add("train", [9], label=0)
         writer.add_packed(
             "test",

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from stages.xlnet.config import RowsConfig
 from stages.xlnet.examples import NO_LABEL, Example, ExampleSource
 from stages.xlnet.permutation import blocked
+from tests.shards import OTHER_TOKENIZER, TOKENIZER
 from tests.xlnet.corpus import CLS, SEP, token_shards, vocabulary
 
 CONFIG = RowsConfig(seq_len=32, reuse_len=16, mem_len=16, perm_size=8, num_predict=7)
@@ -127,7 +128,6 @@ def test_corpus_smaller_than_a_batch_says_what_would_fit(tmp_path: Path) -> None
 
 
 def test_shards_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a tokenizer of 60 pieces, the one given has 50"):
-        ExampleSource(
-            token_shards(tmp_path), vocabulary(50), CONFIG, num_rows=2, rows_setting="", seed=0
-        )
+    other = vocabulary(tokenizer=OTHER_TOKENIZER)
+    with pytest.raises(ConfigError, match=f"is {TOKENIZER}, .* given is {OTHER_TOKENIZER}"):
+        ExampleSource(token_shards(tmp_path), other, CONFIG, num_rows=2, rows_setting="", seed=0)

@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import DataError
 from pipeline.shards import TokenShards, TokenShardWriter
 from stages.xlnet.rows import Row, cut_rows, num_steps, shorten, split_segments
+from tests.shards import TOKENIZER
 from tests.xlnet.corpus import token_shards
 
 
@@ -69,7 +70,7 @@ def test_segments_continue_half_of_the_time(row: Row) -> None:
 
 
 def test_segments_without_a_boundary_take_a_random_second(tmp_path: Path) -> None:
-    with TokenShardWriter(tmp_path, vocab_size=20) as writer:
+    with TokenShardWriter(tmp_path, vocab_size=20, tokenizer=TOKENIZER) as writer:
         writer.add("train", np.arange(300) % 11 + 9, sentence_ends=[300])
     row = Row(TokenShards(tmp_path), 0, 300, is_reversed=False)
     two = split_segments(np.random.default_rng(0), row, 50, 40)

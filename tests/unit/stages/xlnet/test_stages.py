@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError, DataError, InputError, Preempted
+from pipeline.shards.tokenizer import Tokenizer
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext
 from pipeline.training.export import read_weights
@@ -20,6 +21,7 @@ from stages.xlnet.checkpoint import read_shape
 from stages.xlnet.classification import Classification
 from stages.xlnet.config import ClassifyConfig, PretrainConfig
 from tests.contexts import stage_context
+from tests.shards import OTHER_TOKENIZER
 from tests.training.contexts import FolderState
 from tests.xlnet.configs import classify_config, pretrain_config
 
@@ -87,6 +89,18 @@ def test_pretraining_that_was_stopped_ends_with_the_same_weights(
     assert (tmp_path / name).read_bytes() == (pretrained / name).read_bytes()
 
 
+def test_pretraining_on_shards_of_another_tokenizer_is_refused(
+    tmp_path: Path, token_folder: Path, tokenizer_folder: Path, other_tokenizer_folder: Path
+) -> None:
+    """As many pieces, trained on other text: every id is valid and means another piece."""
+    pieces = [
+        len(Tokenizer(folder).pieces) for folder in (tokenizer_folder, other_tokenizer_folder)
+    ]
+    assert pieces[0] == pieces[1]
+    with pytest.raises(ConfigError, match=f"{token_folder}: made with another tokenizer"):
+        pretrain.run(_pretraining(tmp_path, token_folder, other_tokenizer_folder))
+
+
 def test_pretraining_on_too_little_text_names_the_folder(
     tmp_path: Path, token_folder: Path, tokenizer_folder: Path
 ) -> None:
@@ -133,9 +147,10 @@ def test_classifier_refuses_a_checkpoint_of_another_tokenizer(
     config = pretrained / "checkpoint/config.json"
     other = tmp_path / "other"
     other.mkdir()
-    (other / "config.json").write_text(config.read_text().replace("200", "300"))
+    mine = read_shape(pretrained / "checkpoint").tokenizer
+    (other / "config.json").write_text(config.read_text().replace(mine, OTHER_TOKENIZER))
     inputs = labelled | {"checkpoint": other}
-    with pytest.raises(ConfigError, match="tokenizer of 300 pieces, the one given has 200"):
+    with pytest.raises(ConfigError, match=f"{other}: .* is {OTHER_TOKENIZER}, .* is {mine}"):
         classify.run(_classifying(tmp_path, inputs, classify_config(model=None)))
 
 
