@@ -1,10 +1,11 @@
 """Making the plan: a key for every stage, a look at what is there, a decision with its reasons."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.cache.results import Result, Results
+from pipeline.cache.results import Lookup, Result, Results
 from pipeline.planner.changes import Change, changes, reasons
 from pipeline.planner.digests import Digests
 from pipeline.planner.keys import content_key, content_key_of, planned_stage
@@ -12,6 +13,9 @@ from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.planner.selection import Chosen, Selection, choose, upstream_of
 from pipeline.spec.dag import Dag, Stage
 from pipeline.storage import Store
+
+_REMOTE_THREADS = 16
+"""Look-ups at one time: on an object store each takes a few requests, each tens of milliseconds."""
 
 
 def make_plan(dag: Dag, store: Store, selection: Selection, *, workdir: Path) -> Plan:
@@ -28,57 +32,96 @@ def make_plan(dag: Dag, store: Store, selection: Selection, *, workdir: Path) ->
         StoreError: the store or a source cannot be read.
     """
     chosen = choose(dag, selection)
+    keys: dict[str, str] = {}
+    keyed: list[PlannedStage] = []
     with Digests(workdir) as digests:
-        planner = _Planner(dag, store, chosen, digests)
-        stages = {address: planner.plan(stage) for address, stage in dag.stages.items()}
+        for address, stage in dag.stages.items():
+            keyed.append(planned_stage(stage, keys, digests))
+            keys[address] = keyed[-1].plan_key
+    planner = _Planner(Results(store), chosen)
+    seen = _look_up(store, dag.name, keyed)
+    stages = {one.stage.address: planner.decide(one, seen[one.stage.address]) for one in keyed}
     return Plan(dag, _narrow(stages, chosen))
 
 
-class _Planner:
-    """Plans stages in the DAG's order."""
+@dataclass(frozen=True)
+class _Seen:
+    """What the store has for a stage.
 
-    def __init__(self, dag: Dag, store: Store, chosen: Chosen, digests: Digests) -> None:
-        self._dag = dag
-        self._results = Results(store)
-        self._chosen = chosen
-        self._digests = digests
-        self._planned: dict[str, PlannedStage] = {}
-        self._keys: dict[str, str] = {}
+    Attributes:
+        found: under its plan key.
+        latest: plan key of the last result at this place in the DAG; looked up for a miss only.
+        before: that result, whether or not its artifacts still are there.
+    """
 
-    def plan(self, stage: Stage) -> PlannedStage:
-        """The decision for one stage, its upstream decided already."""
-        planned = planned_stage(stage, self._keys, self._digests)
-        self._keys[stage.address] = planned.plan_key
-        self._planned[stage.address] = self._decide(planned)
-        return self._planned[stage.address]
+    found: Lookup
+    latest: str | None = None
+    before: Result | None = None
 
-    def _decide(self, planned: PlannedStage) -> PlannedStage:
-        address = planned.stage.address
-        if address in self._chosen.forced:
-            return replace(planned, reasons=("forced",), forced=True)
-        found = self._results.find(planned.plan_key)
+
+def _look_up(store: Store, dag: str, stages: Sequence[PlannedStage]) -> dict[str, _Seen]:
+    """Address -> what the store has."""
+    results = Results(store)
+
+    def look(planned: PlannedStage) -> _Seen:
+        found = results.find(planned.plan_key)
         if found.result is not None:
-            return _reused(planned, found.result, "hit: plan key")
-        if (inputs := self._known_inputs(planned.stage)) is not None:
-            same = self._results.lookup(content_key(planned, inputs))
-            if same is not None:
-                return _reused(planned, same, "hit: content key, the inputs hold the same")
-        return self._missed(planned, found.reason)
+            return _Seen(found)
+        latest = results.latest(dag, planned.stage.address)
+        return _Seen(found, latest, results.read(latest).result if latest else None)
 
-    def _missed(self, planned: PlannedStage, reason: str) -> PlannedStage:
+    addresses = [planned.stage.address for planned in stages]
+    if store.local_path() is not None:
+        return dict(zip(addresses, map(look, stages), strict=True))
+    with ThreadPoolExecutor(_REMOTE_THREADS) as pool:
+        return dict(zip(addresses, pool.map(look, stages), strict=True))
+
+
+class _Planner:
+    """Decides stages in the DAG's order."""
+
+    def __init__(self, results: Results, chosen: Chosen) -> None:
+        self._results = results
+        self._chosen = chosen
+        self._planned: dict[str, PlannedStage] = {}
+
+    def decide(self, planned: PlannedStage, seen: _Seen) -> PlannedStage:
+        """The decision for one stage, its upstream decided already."""
+        decided = self._decide(planned, seen)
+        self._planned[planned.stage.address] = decided
+        return decided
+
+    def _decide(self, planned: PlannedStage, seen: _Seen) -> PlannedStage:
+        if planned.stage.address in self._chosen.forced:
+            return replace(planned, reasons=("forced",), forced=True)
+        for name in upstream_of(planned.stage):
+            if self._planned[name].forced or self._planned[name].by_content:
+                reason = f"{name} is made anew; kept if that gives the same"
+                return replace(planned, reasons=(reason,), by_content=True)
+        inputs = self._known_inputs(planned.stage)
+        key = None if inputs is None else content_key(planned, inputs)
+        result = seen.found.result
+        if result is not None and key in (None, result.content_key):
+            return _reused(planned, result, "hit: plan key")
+        if key is not None and (same := self._results.lookup(key)) is not None:
+            return _reused(planned, same, "hit: content key, the inputs hold the same")
+        if result is not None:
+            # Upstream was forced and came out different: the same stages, other bytes.
+            reason = "miss: the inputs hold something else than when its result was made"
+            return replace(planned, reasons=(reason,), by_content=True)
+        return self._missed(planned, seen)
+
+    def _missed(self, planned: PlannedStage, seen: _Seen) -> PlannedStage:
         """Why there is no result under the key: beside the last one at this place in the DAG."""
-        address = planned.stage.address
-        latest = self._results.latest(self._dag.name, address)
-        if latest is None:
+        if seen.latest is None:
             return replace(planned, reasons=("miss: no earlier result",))
-        if latest == planned.plan_key:
-            return replace(planned, reasons=(f"miss: {reason}",))
-        before = self._results.read(latest).result
-        if before is None:
+        if seen.latest == planned.plan_key:
+            return replace(planned, reasons=(f"miss: {seen.found.reason}",))
+        if seen.before is None:
             return replace(planned, reasons=("miss: the earlier result is gone",))
-        found = changes(before.key_parts, planned)
-        if address in self._chosen.accepted:
-            return self._accepted(planned, before, found)
+        found = changes(seen.before.key_parts, planned)
+        if planned.stage.address in self._chosen.accepted:
+            return self._accepted(planned, seen.before, found)
         return replace(planned, reasons=reasons(found, "miss"))
 
     def _accepted(

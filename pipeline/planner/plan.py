@@ -31,6 +31,8 @@ class PlannedStage:
         reasons: one line each: "miss: with.model.seq_len 512 -> 256", "hit: plan key".
         artifacts: port -> artifact digest when the action is REUSE; empty otherwise.
         forced: RUN although a result may exist (`--force`): the runner looks nothing up.
+        by_content: RUN unless there is a result under the content key: one under the plan key was
+            made of inputs that held, or may have held, something else.
         accepted: REUSE of a result of other code (`--accept-code`): the runner records it under
             this stage's keys and journals the decision.
     """
@@ -43,6 +45,7 @@ class PlannedStage:
     reasons: tuple[str, ...]
     artifacts: Mapping[str, str]
     forced: bool = False
+    by_content: bool = False
     accepted: bool = False
 
 

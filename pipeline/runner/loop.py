@@ -202,10 +202,8 @@ class Loop:
             self._wait_for_holder(prepared)
             return
         # Looked up again under the lease: whoever held it before may have built it.
-        keys: dict[str, ev.How] = {
-            planned.plan_key: "plan key",
-            prepared.content_key: "content key",
-        }
+        keys: dict[str, ev.How] = {} if planned.by_content else {planned.plan_key: "plan key"}
+        keys[prepared.content_key] = "content key"
         if self._reuse(prepared, keys) or not self._is_as_planned(prepared):
             self._attempts.release(planned.plan_key)
             self._slots.release(address)

@@ -9,6 +9,20 @@ import pytest
 from pipeline.errors import ExitCode
 from tests.terminal import Said, pipeline
 
+RANDOM = """\
+name: random
+stages:
+  a:
+    uses: command
+    with:
+      argv: [sh, -c, 'head -c 16 /dev/urandom > "$0/x"', '{outputs.o}']
+      outputs: {o: folder}
+  b:
+    uses: command
+    inputs: {i: a.o}
+    with: {argv: [cp, '{inputs.i}/x', '{outputs.o}/x'], inputs: {i: folder}, outputs: {o: folder}}
+"""
+
 
 @pytest.fixture(scope="module")
 def first(project: Path) -> Said:
@@ -45,6 +59,26 @@ def test_run_until_what_is_there_prints_its_scores(project: Path, run: str) -> N
     said = pipeline(project, "run", "dag.yaml", "--until", "table")
     assert said.code == ExitCode.OK
     assert "table.s: accuracy 0.75" in said.out
+
+
+def test_forced_stage_that_gives_the_same_leaves_the_rest(project: Path, run: str) -> None:
+    said = pipeline(project, "run", "dag.yaml", "--until", "table", "--force", "raw")
+    assert said.code == ExitCode.OK
+    assert "raw: done in " in said.out
+    assert "cell[k=1]: reused (hit: content key, built by run " in said.out
+    assert "table: reused (hit: content key, built by run " in said.out
+
+
+def test_forced_stage_that_gives_something_else_runs_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "dag.yaml").write_text(RANDOM)
+    assert pipeline(tmp_path, "run", "dag.yaml").code == ExitCode.OK
+    said = pipeline(tmp_path, "run", "dag.yaml", "--force", "a")
+    assert "b: done in " in said.out
+    newest = pipeline(tmp_path, "list").lines[-1].split()[0]
+    for name in "ab":
+        pipeline(tmp_path, "get", newest, f"{name}.o", "-o", name)
+    assert (tmp_path / "a/x").read_bytes() == (tmp_path / "b/x").read_bytes()
+    assert "2 to reuse" in pipeline(tmp_path, "run", "dag.yaml").lines[0]
 
 
 def test_run_as_json_is_one_event_a_line(project: Path, run: str) -> None:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from pipeline.planner.plan import Action
+from pipeline.planner.plan import Action, Plan
 from pipeline.planner.selection import Selection
 from tests.planner.desk import COMMAND, Desk, actions, chain, reasons
 
@@ -105,11 +105,48 @@ def test_plan_many_changed_fields_counts_the_rest(desk: Desk) -> None:
     assert found[-1] == "and 3 more changes"
 
 
-def test_plan_forced_stage_runs_and_all_else_is_looked_up(desk: Desk) -> None:
-    desk.build(desk.plan(chain("x", "y")))
-    plan = desk.plan(chain("x", "y"), Selection(force=("a",)))
+def test_plan_forced_stage_runs_and_what_is_below_goes_by_content(desk: Desk) -> None:
+    text = chain("x", "y", "z") + f"  other: {COMMAND % 'o'}\n"
+    desk.build(desk.plan(text))
+    plan = desk.plan(text, Selection(force=("a",)))
+    assert actions(plan) == {"a": "run", "b": "run", "c": "run", "other": "reuse"}
     assert plan.stages["a"].forced
-    assert actions(plan) == {"a": "run", "b": "reuse"}
+    assert [plan.stages[name].by_content for name in "abc"] == [False, True, True]
+    assert reasons(plan, "b") == ["a is made anew; kept if that gives the same"]
+
+
+def test_plan_after_a_forced_stage_came_out_different_runs_what_is_below(desk: Desk) -> None:
+    desk.build(desk.plan(chain("x", "y")), {"a": "first"})
+    desk.build(desk.plan(chain("x", "y"), Selection(force=("a",), only=("a",))), {"a": "second"})
+    plan = desk.plan(chain("x", "y"))
+    assert actions(plan) == {"a": "reuse", "b": "run"}
+    assert plan.stages["b"].by_content
+    assert reasons(plan, "b") == [
+        "miss: the inputs hold something else than when its result was made"
+    ]
+
+
+def test_plan_after_a_forced_stage_came_out_the_same_reuses_what_is_below(desk: Desk) -> None:
+    desk.build(desk.plan(chain("x", "y")), {"a": "same"})
+    desk.build(desk.plan(chain("x", "y"), Selection(force=("a",), only=("a",))), {"a": "same"})
+    assert actions(desk.plan(chain("x", "y"))) == {"a": "reuse", "b": "reuse"}
+
+
+def test_plan_of_an_evicted_stage_leaves_what_was_made_of_it(desk: Desk) -> None:
+    plan = desk.plan(chain("x", "y"))
+    desk.build(plan)
+    shutil.rmtree(desk.folder / "store/artifacts" / _digest(desk, plan, "a"))
+    assert actions(desk.plan(chain("x", "y"))) == {"a": "run", "b": "reuse"}
+    assert actions(desk.plan(chain("x", "y"), Selection(until=("b",)))) == {
+        "a": "skip",
+        "b": "reuse",
+    }
+
+
+def _digest(desk: Desk, plan: Plan, address: str) -> str:
+    result = desk.results.lookup(plan.stages[address].plan_key)
+    assert result is not None
+    return result.artifacts["o"]
 
 
 def test_plan_code_change_runs_and_names_the_module(desk: Desk) -> None:
