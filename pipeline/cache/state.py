@@ -18,7 +18,7 @@ from pipeline.cache.manifest import FileEntry, FileName, hash_file, plain_files
 from pipeline.spec.context import State
 from pipeline.storage import Store
 from pipeline.storage.failures import store_failure
-from pipeline.storage.files import make_folder, replace_file, sync_folder, sync_tree
+from pipeline.storage.files import make_folder, place, replace_file, sync_folder, sync_tree
 from pipeline.storage.keys import check_key
 
 _RECORDS = "names"
@@ -27,26 +27,30 @@ _DATA = "data"
 _log = logging.getLogger(__name__)
 
 
-def open_state(store: Store, state_key: str, *, mirror: Path | None = None) -> State:
+def open_state(
+    store: Store, state_key: str, *, attempt_id: str, mirrors: Path | None = None
+) -> State:
     """The state of a stage; nothing is made or fetched before its `path` is asked for.
 
     Args:
         store: where it is durable.
         state_key: names it: `Job.state_key`.
-        mirror: local folder for a copy of an object store's state; processes of one machine may
-            share it, and what is there already is not fetched again. A local store needs none.
+        attempt_id: whose processes on one machine share a mirror.
+        mirrors: local folder for copies of an object store's states. What an earlier attempt left
+            there is taken over where it is published, and removed where it is not. A local store
+            needs none.
 
     Raises:
-        ValueError: the store is not local and there is no mirror.
+        ValueError: the store is not local and there are no mirrors.
     """
     key = _state_key(state_key)
     folder = store.local_path(key)
     if folder is not None:
         return _InPlace(store, key, folder)
-    if mirror is None:
+    if mirrors is None:
         msg = f"store {store.url} is not local: its state needs a mirror folder"
         raise ValueError(msg)
-    return _Mirrored(store, key, mirror)
+    return _Mirrored(store, key, mirrors / check_key(state_key) / check_key(attempt_id))
 
 
 def list_state(store: Store, state_key: str) -> list[str]:
@@ -111,12 +115,13 @@ class _Record(BaseModel):
 
 
 class _Mirrored(State):
-    """State in an object store, with a local mirror."""
+    """State in an object store, with a local mirror: `files/` for the stage, `published/` notes."""
 
     def __init__(self, store: Store, key: str, mirror: Path) -> None:
         self._store = store
         self._key = key
         self._mirror = mirror
+        self._files = mirror / "files"
         self._is_restored = False
 
     @property
@@ -124,13 +129,14 @@ class _Mirrored(State):
     def path(self) -> Path:
         if not self._is_restored:
             try:
-                make_folder(self._mirror, durable=False)
-                with locked(self._mirror.with_name(f"{self._mirror.name}.lock")):
+                with locked(self._mirror.with_name("lock")):
+                    if not self._files.exists():
+                        _take_over(self._store, self._key, self._mirror)
                     _restore(self._store, self._key, self._mirror)
             except OSError as exc:
                 raise store_failure(self._store.url, f"open {self._key}", exc) from exc
             self._is_restored = True
-        return self._mirror
+        return self._files
 
     @override
     def publish(self, name: str) -> None:
@@ -169,13 +175,36 @@ class _Mirrored(State):
             raise store_failure(self._store.url, f"remove {name} of {self._key}", exc) from exc
 
 
+def _take_over(store: Store, key: str, mirror: Path) -> None:
+    """Makes the mirror of an attempt out of what earlier ones left on this machine.
+
+    Only what is published and whole goes on: not a half checkpoint, nor one that was taken back.
+    """
+    earlier = [folder for folder in mirror.parent.iterdir() if folder.is_dir()]
+    earlier.sort(key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+    new = mirror.with_name(f"new-{uuid.uuid4().hex}")
+    make_folder(new / "files", durable=False)
+    for name in _published(store, key):
+        record = _read_record(store, key, name)
+        if record is None:
+            continue
+        tops = (_top(folder, name, record) for folder in earlier)
+        if top := next((top for top in tops if _is_whole(top, record)), None):
+            for file in record.files:
+                place(top / file, _top(new, name, record) / file, durable=False)
+            _note(new, name, record)
+    for folder in earlier:
+        _remove_locally(folder)
+    new.rename(mirror)
+
+
 def _restore(store: Store, key: str, mirror: Path) -> None:
     """Fetches what is published and not here; parents come before names inside them."""
     for name in _published(store, key):
         record = _read_record(store, key, name)
         if record is None or _is_here(mirror, name, record):
             continue
-        incoming = mirror.with_name(f"{mirror.name}.incoming")
+        incoming = mirror / "incoming"
         _remove_locally(incoming)
         problem = _fetch(store, record, incoming)
         if problem:
@@ -184,7 +213,7 @@ def _restore(store: Store, key: str, mirror: Path) -> None:
                 "%s: state %s/%s is damaged and ignored: %s", store.url, key, name, problem
             )
             continue
-        target = mirror / name
+        target = mirror / "files" / name
         _remove_locally(target)
         make_folder(target.parent, durable=False)
         (incoming / target.name if record.is_file else incoming).rename(target)
@@ -229,9 +258,15 @@ def _read_record(store: Store, key: str, name: str) -> _Record | None:
     return record if record.folder.startswith(f"{key}/{_DATA}/") else None
 
 
+def _top(mirror: Path, name: str, record: _Record) -> Path:
+    """The folder that the record's files are in."""
+    path = mirror / "files" / name
+    return path.parent if record.is_file else path
+
+
 def _is_here(mirror: Path, name: str, record: _Record) -> bool:
     """Whether the mirror got exactly this record before and still has its files."""
-    top = (mirror / name).parent if record.is_file else mirror / name
+    top = _top(mirror, name, record)
     try:
         if _note_path(mirror, name).read_text() != record.model_dump_json():
             return False
@@ -242,13 +277,21 @@ def _is_here(mirror: Path, name: str, record: _Record) -> bool:
         return False
 
 
+def _is_whole(top: Path, record: _Record) -> bool:
+    """Whether the files are there, every byte of them."""
+    try:
+        return all(hash_file(top / file) == entry for file, entry in record.files.items())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+
+
 def _note(mirror: Path, name: str, record: _Record) -> None:
     replace_file(_note_path(mirror, name), record.model_dump_json().encode(), durable=False)
 
 
 def _note_path(mirror: Path, name: str) -> Path:
-    """Beside the mirror, where a stage does not see it."""
-    return mirror.with_name(f"{mirror.name}.published") / f"{name}.json"
+    """Where a stage does not see it."""
+    return mirror / "published" / f"{name}.json"
 
 
 def _remove_locally(path: Path) -> None:

@@ -51,7 +51,7 @@ def run_stage(
     artifacts = Artifacts(
         store, cache_folder=folder.machine_cache, memo_folder=folder.verified_inputs
     )
-    mirror = folder.machine_cache / "state" / job.plan_key
+    mirrors = folder.machine_cache / "state"
     scratch = folder.scratch / str(world.rank)
     scratch.mkdir(parents=True, exist_ok=True)
     recorder = FileRecorder(folder.path) if world.rank == 0 else NullRecorder()
@@ -64,7 +64,7 @@ def run_stage(
                     port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
                     for port in ports
                 },
-                state=open_state(store, job.state_key, mirror=mirror),
+                state=open_state(store, job.state_key, attempt_id=job.attempt_id, mirrors=mirrors),
                 scratch=scratch,
                 world=world,
                 seed=job.seed,

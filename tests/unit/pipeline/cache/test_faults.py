@@ -77,10 +77,10 @@ def test_result_in_a_read_only_store_can_be_found_and_opened(tmp_path: Path) -> 
 
 
 def test_publish_on_a_read_only_store_is_a_store_error(tmp_path: Path) -> None:
-    state = open_state(Store(tmp_path / "store"), PLAN_KEY)
+    state = open_state(Store(tmp_path / "store"), PLAN_KEY, attempt_id="1")
     write_files(state.path, {"step-1/a": b"1"})
     with read_only(tmp_path / "store"), pytest.raises(StoreError, match="read-only"):
         state.remove("step-1")
     with read_only(tmp_path / "store"), pytest.raises(StoreError, match="read-only"):
-        _ = open_state(Store(tmp_path / "store"), "f" * 64).path
+        _ = open_state(Store(tmp_path / "store"), "f" * 64, attempt_id="1").path
     assert content(state.path) == {"step-1/a": b"1"}

@@ -160,7 +160,7 @@ def test_state_goes_when_its_stage_is_finished_or_it_is_old(
     store: Store, digests: list[str], tmp_path: Path
 ) -> None:
     for key in (KEYS[0], KEYS[1], "9" * 64):
-        state = open_state(store, f"{key}-{CONTENT}", mirror=tmp_path / key)
+        state = open_state(store, f"{key}-{CONTENT}", attempt_id="1", mirrors=tmp_path)
         write_files(state.path, {"step-1/a": b"1"})
         state.publish("step-1")
     assert Leases(store, duration_seconds=100 * DAY).acquire(KEYS[1], "mine")
@@ -171,7 +171,7 @@ def test_state_goes_when_its_stage_is_finished_or_it_is_old(
 
 
 def test_state_that_is_in_use_again_stays(store: Store, digests: list[str], tmp_path: Path) -> None:
-    state = open_state(store, f"{KEYS[0]}-{CONTENT}", mirror=tmp_path / "mirror")
+    state = open_state(store, f"{KEYS[0]}-{CONTENT}", attempt_id="1", mirrors=tmp_path)
     write_files(state.path, {"step-1/a": b"1"})
     state.publish("step-1")
     planned = plan_removals(store, Policy(), now=later(0))

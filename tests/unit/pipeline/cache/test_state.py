@@ -11,13 +11,17 @@ from pipeline.spec.context import State
 from pipeline.storage import Store
 from tests.attempts import PLAN_KEY, content, write_files
 
-Machine = Callable[[str], State]
+Machine = Callable[..., State]
 
 
 @pytest.fixture
 def machine(store: Store, tmp_path: Path) -> Machine:
     """Opens the state anew, as the process of an attempt on the machine of that name does."""
-    return lambda name: open_state(store, PLAN_KEY, mirror=tmp_path / name)
+
+    def open_on(name: str, attempt_id: str = "1", state_key: str = PLAN_KEY) -> State:
+        return open_state(store, state_key, attempt_id=attempt_id, mirrors=tmp_path / name)
+
+    return open_on
 
 
 def test_state_of_a_new_stage_is_empty(machine: Machine, store: Store) -> None:
@@ -73,6 +77,23 @@ def test_name_outside_the_state_is_refused(machine: Machine, name: str) -> None:
         machine("a").remove(name)
 
 
+def test_state_of_other_inputs_on_the_same_machine_is_empty(machine: Machine) -> None:
+    first = machine("a", "1", f"{PLAN_KEY}-one")
+    write_files(first.path, {"step-10/a": b"1"})
+    first.publish("step-10")
+    assert content(machine("a", "2", f"{PLAN_KEY}-other").path) == {}
+
+
+def test_state_that_was_removed_is_empty_for_the_next_attempt(
+    machine: Machine, store: Store
+) -> None:
+    first = machine("a", "1")
+    write_files(first.path, {"step-10/a": b"1"})
+    first.publish("step-10")
+    store.remove_tree(f"state/{PLAN_KEY}")
+    assert content(machine("a", "2").path) == {}
+
+
 def test_publish_of_what_is_not_there_is_a_store_error(machine: Machine) -> None:
     with pytest.raises(StoreError, match="cannot publish"):
         machine("a").publish("step-1")
@@ -80,7 +101,7 @@ def test_publish_of_what_is_not_there_is_a_store_error(machine: Machine) -> None
 
 def test_object_store_without_a_mirror_says_so() -> None:
     with pytest.raises(ValueError, match="needs a mirror folder"):
-        open_state(Store("s3://bucket/x"), PLAN_KEY)
+        open_state(Store("s3://bucket/x"), PLAN_KEY, attempt_id="1")
 
 
 class TestMirror:
@@ -132,3 +153,31 @@ class TestMirror:
         store.remove_tree(f"state/{PLAN_KEY}/data")
         for name in ("a", "b"):
             assert content(machine(name).path) == {"step-1/a": b"1"}
+
+    def test_next_attempt_on_the_machine_fetches_nothing_and_sees_only_what_is_published(
+        self, store: Store, machine: Machine, tmp_path: Path
+    ) -> None:
+        state = machine("a", "1")
+        write_files(state.path, {"step-1/a": b"1", "step-1/b": b"2", "pointer": b"1"})
+        state.publish("step-1/a")
+        state.publish("pointer")
+        write_files(state.path, {"step-2/deep/a": b"half"})
+        store.remove_tree(f"state/{PLAN_KEY}/data")
+        assert content(machine("a", "2").path) == {"step-1/a": b"1", "pointer": b"1"}
+        assert not state.path.exists()
+
+    def test_next_attempt_on_the_machine_fetches_what_was_changed_there(
+        self, store: Store, machine: Machine
+    ) -> None:
+        state = machine("a", "1")
+        write_files(state.path, {"step-1/a": b"1"})
+        state.publish("step-1")
+        write_files(state.path, {"step-1/a": b"2"})
+        assert content(machine("a", "2").path) == {"step-1/a": b"1"}
+
+    def test_processes_of_an_attempt_share_what_is_not_published_yet(
+        self, machine: Machine
+    ) -> None:
+        first = machine("a", "1")
+        write_files(first.path, {"step-1/rank-0": b"1"})
+        assert content(machine("a", "1").path) == {"step-1/rank-0": b"1"}
