@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.spec.kinds import list_kinds
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "stages", "data_prep")
 MAX_FILE_LINES = 400
@@ -29,6 +31,21 @@ def test_imports_point_one_way() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout
+
+
+def test_methods_import_no_stage_part_of_another_method() -> None:
+    parts = {spec.run.partition(":")[0] for spec in list_kinds() if spec.run.startswith("stages.")}
+    parts |= {f"stages.{path.parent.name}.stage" for path in (ROOT / "stages").glob("*/stage.py")}
+    assert "stages.xlnet.stage" in parts
+    assert len(parts) > 2
+    found = []
+    for path in _sources():
+        method = ".".join(path.relative_to(ROOT).parts[:2])
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                found += [f"{path}: {n}" for n in names & parts if not n.startswith(f"{method}.")]
+    assert found == []
 
 
 def test_no_file_is_longer_than_one_sitting() -> None:
