@@ -84,7 +84,8 @@ def key_parts(
 
 def source_parts(stage: Stage) -> dict[str, str]:
     """Key part of a Source -> what it names: `source.files` -> "/data/reviews"."""
-    return {f"source.{n}": v for n, v in _flat(stage.config, "") if isinstance(v, SourceText)}
+    found = _flat(stage.config, (), "")
+    return {f"source.{name}": value for _, name, value in found if isinstance(value, SourceText)}
 
 
 def input_parts(port: str, count: int) -> list[str]:
