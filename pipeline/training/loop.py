@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
@@ -28,6 +28,10 @@ from pipeline.training.telemetry import Telemetry
 from pipeline.training.world import TrainingWorld, broadcast_together, open_world
 
 logger = logging.getLogger(__name__)
+
+
+class _AskedToStop(Exception):  # noqa: N818 - no error
+    """Unwinds an evaluation; becomes Preempted once the step is saved."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def train(
         output: folder that rank 0 writes `model.safetensors` to at the end: the whole state dict,
             floats as float32, the averaged weights where the configuration averages.
         finish: called at the end on every rank with the trained model, in evaluation mode under
-            no_grad with those same weights: to predict with it.
+            no_grad with those same weights: to predict with it, equally often on every rank.
 
     Raises:
         Preempted: asked to stop; a checkpoint of the step is saved.
@@ -124,6 +128,9 @@ class _Run:
         )
         if self._step:
             logger.info("going on from the checkpoint of step %d", self._step)
+            if self._evaluates_now():
+                # The attempt before may have been stopped in this very evaluation.
+                self._evaluate()
         loader = Loader(
             self._method,
             self._streams,
@@ -134,14 +141,16 @@ class _Run:
         with loader:
             while self._step < self._config.steps:
                 self._one_step(loader.take())
-        scores = self._evaluate()
         self._save()
+        with self._stopping():
+            self._ask_to_stop()
+        scores = self._evaluate()
         loss = None if self._seen is None else self._seen.loss
         return TrainResult(self._step, loss, scores)
 
     def hand_over(self, output: Path | None, finish: Callable[[nn.Module], None] | None) -> None:
         """Lets the caller use the trained model, and writes it."""
-        with self._engine.evaluation():
+        with self._stopping(), self._engine.evaluation():
             if finish is not None:
                 finish(self._engine.model)
             if output is not None:
@@ -164,11 +173,10 @@ class _Run:
             if scaler:
                 self._telemetry.scaler(number, scaler["scale"], self._engine.num_updates())
         self._telemetry.timing(number, time.perf_counter() - begin, data.wait_seconds, logs=logs)
-        if not last:
-            if _is_due(number, self._config.evaluate_every):
-                self._evaluate()
-            if _is_due(number, self._config.checkpoint_every):
-                self._save()
+        if not last and _is_due(number, self._config.checkpoint_every):
+            self._save()
+        if self._evaluates_now():
+            self._evaluate()
 
     def _agree(self, my_weight: float) -> float:
         """One exchange before each step: its weight, who was asked to stop, whether to save.
@@ -183,15 +191,38 @@ class _Run:
         weight, stops, saves_now = self._world.sum(
             [my_weight, float(self._ctx.should_stop()), float(saves)]
         )
-        if stops or saves_now:
-            self._save()
         if stops:
-            msg = f"asked to stop; saved after step {self._step}"
-            raise Preempted(msg)
+            self._stop()
+        if saves_now:
+            self._save()
         if not weight > 0:
             msg = f"step {self._step + 1}: no example of the global batch has a term in its loss"
             raise DataError(msg)
         return weight
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Ends in Preempted when a rank is asked to stop, before any forward pass inside.
+
+        An evaluation may take longer than the grace period. All ranks ask, so all leave together.
+        """
+        hook = self._engine.model.register_forward_pre_hook(lambda *_: self._ask_to_stop())
+        try:
+            yield
+        except _AskedToStop:
+            self._stop()
+        finally:
+            hook.remove()
+
+    def _ask_to_stop(self) -> None:
+        (stops,) = self._world.sum([float(self._ctx.should_stop())])
+        if stops:
+            raise _AskedToStop
+
+    def _stop(self) -> NoReturn:
+        self._save()
+        msg = f"asked to stop; saved after step {self._step}"
+        raise Preempted(msg) from None
 
     def _save(self) -> None:
         """A checkpoint of this step, unless there is one or nothing to save."""
@@ -238,10 +269,14 @@ class _Run:
             msg = f"{exc}; last good checkpoint: {good}"
             raise Diverged(msg) from exc
 
+    def _evaluates_now(self) -> bool:
+        """Whether an evaluation is due at this step, the last one's left out."""
+        return self._step < self._config.steps and _is_due(self._step, self._config.evaluate_every)
+
     def _evaluate(self) -> dict[str, float]:
         """The method's scores over all ranks, recorded."""
         seed_torch(self._ctx.seed, "evaluate", self._step, self._world.rank)
-        with self._engine.evaluation():
+        with self._stopping(), self._engine.evaluation():
             mine = self._method.evaluate(self._engine.model)
         pairs = [float(number) for pair in mine.values() for number in pair]
         sums = self._world.sum(pairs) if mine else []

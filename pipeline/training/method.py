@@ -96,8 +96,9 @@ class Method(Protocol):
     def evaluate(self, model: nn.Module) -> Mapping[str, tuple[Tensor, Tensor]]:
         """Score name -> (sum, weight) of this rank's part of the held-out examples.
 
-        Called under no_grad with the model in eval mode, on every rank equally often; the loop
-        adds up over ranks. An empty mapping where nothing is held out.
+        Called on every rank under no_grad with the model in eval mode. All ranks call `model`
+        equally often: it may need its peers, and each call is where an evaluation can be stopped.
+        The loop adds up over ranks. An empty mapping where nothing is held out.
         """
 
     def state_dict(self) -> Mapping[str, "MethodState"]:

@@ -62,6 +62,9 @@ def _trainings() -> dict[str, Training]:
         first = Training(folder, ALL[before], method=EXACT, stop_before=3)
         listed[f"left {before} {after}"] = first
         listed[f"moved {before} {after}"] = Training(folder, ALL[after], method=EXACT)
+    for name in ("ddp", "zero3"):
+        late = Training(f"late-{name}", ALL[name], stop_before=STEPS + 1, stop_rank=1)
+        listed[f"late {name}"] = late
     listed["shrink"] = Training("shrink", ALL["zero3"], method=EXACT, stop_before=3)
     listed["grown"] = Training("grow", ALL[GROWN], method=EXACT)
     listed["batch norm"] = Training("norm", ALL["zero1-bf16"])
@@ -166,6 +169,15 @@ def test_resume_on_one_rank_from_two_goes_on_from_the_same_step(
     shrunk = _alone(Training("shrink", method=EXACT), folder)
     assert list(shrunk.losses) == [4, 5]
     _assert_close(shrunk, reference, FP32)
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero3"])
+def test_stop_of_one_rank_in_the_evaluation_is_that_of_all(
+    outcomes: Mapping[str, Outcome], name: str
+) -> None:
+    late = outcomes[f"late {name}"]
+    assert late.errors == [f"Preempted: asked to stop; saved after step {STEPS}"] * 2
+    assert list(late.losses) == list(range(1, STEPS + 1))
 
 
 def test_nan_on_one_rank_ends_all_at_the_same_step(outcomes: Mapping[str, Outcome]) -> None:

@@ -10,10 +10,11 @@ from typing_extensions import override
 
 from pipeline.errors import ConfigError, DataError, Diverged, Preempted
 from pipeline.spec.resources import EngineConfig
+from pipeline.training.checkpoint_files import steps_in
 from pipeline.training.export import read_weights
 from pipeline.training.loop import train
 from pipeline.training.method import Batch, Loss, Picks
-from tests.training.contexts import context, recorder_of, train_config
+from tests.training.contexts import Killed, context, recorder_of, train_config
 from tests.training.methods import Regression
 
 
@@ -60,6 +61,78 @@ def test_train_with_nan_between_logged_steps_names_the_first_bad_step(tmp_path: 
 def test_train_asked_to_stop_raises_preempted(tmp_path: Path) -> None:
     with pytest.raises(Preempted, match="after step 0"):
         train(Regression(), train_config(), context(tmp_path, should_stop=lambda: True))
+
+
+class SlowToEvaluate(Regression):
+    """Evaluates in ten forward passes; counts them, and is asked to stop at the `stops_at`-th."""
+
+    def __init__(self, stops_at: int = 0) -> None:
+        super().__init__()
+        self.num_forwards = 0
+        self._stops_at = stops_at
+
+    def should_stop(self) -> bool:
+        return 0 < self._stops_at <= self.num_forwards
+
+    @override
+    def evaluate(self, model: nn.Module) -> Mapping[str, tuple[Tensor, Tensor]]:
+        for _ in range(9):
+            super().evaluate(model)
+            self.num_forwards += 1
+        self.num_forwards += 1
+        return super().evaluate(model)
+
+
+@pytest.mark.parametrize(("stops_at", "step"), [(3, 2), (13, 4), (23, 6)])
+def test_train_asked_to_stop_in_an_evaluation_leaves_it_and_loses_nothing(
+    tmp_path: Path, stops_at: int, step: int
+) -> None:
+    config = train_config(evaluate_every=2, ema_decay=0.5)
+    whole = context(tmp_path / "whole")
+    train(SlowToEvaluate(), config, whole, output=tmp_path / "whole")
+    method = SlowToEvaluate(stops_at)
+    cut = tmp_path / "cut"
+    with pytest.raises(Preempted, match=f"saved after step {step}"):
+        train(method, config, context(cut, should_stop=method.should_stop))
+    assert method.num_forwards == stops_at
+    again = context(cut)
+    train(SlowToEvaluate(), config, again, output=cut)
+    scores = recorder_of(whole).scalars["eval_score{score=error}"]
+    resumed = recorder_of(again)
+    assert list(resumed.scalars.get("train_loss", {})) == list(range(step + 1, 7))
+    assert resumed.scalars["eval_score{score=error}"] == {
+        number: score for number, score in scores.items() if number >= step
+    }
+    name = "model.safetensors"
+    assert (cut / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+class DiesInEvaluation(Regression):
+    @override
+    def evaluate(self, model: nn.Module) -> Mapping[str, tuple[Tensor, Tensor]]:
+        raise Killed
+
+
+@pytest.mark.parametrize("changes", [{}, {"evaluate_every": 3, "checkpoint_every": 3}])
+def test_train_killed_in_an_evaluation_has_saved_the_step(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(Killed):
+        train(DiesInEvaluation(), train_config(**changes), context(tmp_path))
+    assert steps_in(tmp_path / "state") == [3 if changes else 6]
+
+
+class WithoutHeldOut(Regression):
+    @override
+    def evaluate(self, model: nn.Module) -> Mapping[str, tuple[Tensor, Tensor]]:
+        return {}
+
+
+def test_train_asked_to_stop_after_the_last_step_stops_there(tmp_path: Path) -> None:
+    calls = iter([False] * 6)
+    ctx = context(tmp_path, should_stop=lambda: next(calls, True))
+    with pytest.raises(Preempted, match="saved after step 6"):
+        train(WithoutHeldOut(), train_config(), ctx)
 
 
 class Weightless(Regression):
