@@ -12,6 +12,7 @@ from pipeline.cli.session import workdir
 from pipeline.errors import InputError
 from pipeline.runner.state import StageStatus
 from pipeline.spec.ports import PortKind
+from pipeline.spec.scores import read_scores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def _print_table(title: str, folder: Path) -> None:
 
 
 def _print_scores(title: str, folder: Path) -> None:
-    scores = json.loads((folder / "scores.json").read_bytes())
+    scores = read_scores(folder)
     print(f"\n{title}: " + ", ".join(f"{name} {_cell(value)}" for name, value in scores.items()))
 
 

@@ -1,6 +1,5 @@
 """A driver stage in a run: asks its function for cells and keeps the history of their results."""
 
-import json
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from pipeline.spec.dag import Connection, Stage
 from pipeline.spec.driver import Cell, CellOutput, CellResult, Done, DriverConfig, GivenInput
 from pipeline.spec.kinds import kind_of, load_entry, resolve_kind
 from pipeline.spec.ports import Port, PortKind
+from pipeline.spec.scores import read_scores
 from pipeline.spec.stage import Launch, StageSpec
 
 PlanCell = Callable[[Stage], PlannedStage]
@@ -169,10 +169,8 @@ class Driver:
             if port.kind is not PortKind.SCORES or name not in digests:
                 continue
             try:
-                file = self._artifacts.open(digests[name]) / "scores.json"
-                found = json.loads(file.read_bytes())
-                scores |= {str(key): float(value) for key, value in found.items()}
-            except (InputError, OSError, ValueError, AttributeError, TypeError) as exc:
+                scores |= read_scores(self._artifacts.open(digests[name]))
+            except (InputError, DataError) as exc:
                 msg = f"scores of cell {stage.address}: {exc}"
                 raise DriverFailed(WorkerExit.DATA, msg) from exc
         return {key: value for key, value in scores.items() if not math.isnan(value)}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pipeline.errors import ConfigError
 from pipeline.metrics.pictures import Table
 from pipeline.spec.context import StageContext
+from pipeline.spec.scores import read_scores
 from pipeline.storage.files import replace_file
 from stages.common.config import CompareConfig
-from stages.common.scores import read_scores
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pipeline.metrics import names
 from pipeline.metrics.names import labelled
 from pipeline.spec.context import StageContext
+from pipeline.spec.scores import write_scores
 from pipeline.storage.files import replace_file
 from pipeline.training.loop import train
 from pipeline.training.world import TrainingWorld, open_world
-from stages.common.scores import write_scores
 from stages.xlnet.checkpoint import write_shape
 from stages.xlnet.classification import Classification
 from stages.xlnet.config import ClassifyConfig

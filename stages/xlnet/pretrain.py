@@ -5,8 +5,8 @@ import math
 from pipeline.metrics import names
 from pipeline.metrics.names import labelled
 from pipeline.spec.context import StageContext
+from pipeline.spec.scores import write_scores
 from pipeline.training.loop import train
-from stages.common.scores import write_scores
 from stages.xlnet.checkpoint import write_shape
 from stages.xlnet.config import PretrainConfig
 from stages.xlnet.objective import PermutationLM, parameter_rule

@@ -1,15 +1,15 @@
 """The built-in kind `check`: fails unless scores are within bounds."""
 
-import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.spec.builtins import Bound, CheckConfig
 from pipeline.spec.context import StageContext
+from pipeline.spec.scores import read_scores
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def run(ctx: StageContext[CheckConfig]) -> None:
     rows = [
         _Row(folder, score, scores.get(score), bound)
         for folder in ctx.input_list("scores")
-        for scores in [_read(folder)]
+        for scores in [read_scores(folder)]
         for score, bound in ctx.config.bounds.items()
     ]
     _log.info("scores:\n%s", _table([row.cells() for row in rows]))
@@ -59,16 +59,6 @@ def run(ctx: StageContext[CheckConfig]) -> None:
         wrong = "; ".join(f"{score} is {value}, not {bound}" for score, value, bound, _ in failing)
         msg = f"check failed: {wrong}"
         raise DataError(msg)
-
-
-def _read(folder: Path) -> Mapping[str, float]:
-    path = folder / "scores.json"
-    try:
-        found = json.loads(path.read_bytes())
-        return {str(name): float(value) for name, value in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as exc:
-        msg = f"{path}: is not a mapping of names to numbers: {exc}"
-        raise DataError(msg) from exc
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

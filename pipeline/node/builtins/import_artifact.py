@@ -9,6 +9,7 @@ from pipeline.errors import DataError, InputError, Preempted
 from pipeline.spec.builtins import ImportConfig
 from pipeline.spec.context import StageContext
 from pipeline.spec.ports import PortKind, parse_port
+from pipeline.spec.scores import SCORES_FILE
 from pipeline.storage.archives import extract_archive
 from pipeline.storage.digests import sha256_file
 from pipeline.storage.files import make_folder
@@ -21,7 +22,7 @@ _NEEDED = {
     PortKind.TOKENIZER: "tokenizer.json",
     PortKind.CHECKPOINT: "*.safetensors",
     PortKind.PREDICTIONS: "predictions.jsonl",
-    PortKind.SCORES: "scores.json",
+    PortKind.SCORES: SCORES_FILE,
     PortKind.TABLE: "table.json",
 }
 """Kind -> a file without which nothing downstream could read the artifact."""

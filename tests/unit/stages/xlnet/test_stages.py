@@ -14,8 +14,8 @@ from pipeline.errors import ConfigError, DataError, InputError, Preempted
 from pipeline.shards.tokenizer import Tokenizer
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext
+from pipeline.spec.scores import read_scores
 from pipeline.training.export import read_weights
-from stages.common.scores import read_scores
 from stages.xlnet import classify, pretrain
 from stages.xlnet.checkpoint import read_shape
 from stages.xlnet.classification import Classification

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import DataError
 from pipeline.storage.files import replace_file
 
 SCORES_FILE = "scores.json"
@@ -17,20 +17,21 @@ def write_scores(folder: Path, scores: Mapping[str, float]) -> None:
 
 
 def read_scores(folder: Path) -> dict[str, float]:
-    """Reads scores.json.
+    """Reads scores.json; a stage that does not use `write_scores` may have left NaN in it.
 
     Raises:
-        InputError: it is missing, or not a mapping of names to numbers.
+        DataError: it is missing, or not a mapping of names to numbers.
     """
     path = folder / SCORES_FILE
     try:
-        scores = json.loads(path.read_bytes())
-    except (OSError, ValueError) as exc:
+        # As float: a number with hundreds of digits is infinity, not an integer beyond any float.
+        scores = json.loads(path.read_bytes(), parse_int=float)
+    except (OSError, ValueError, RecursionError) as exc:
         msg = f"{path}: not readable: {exc}"
-        raise InputError(msg) from exc
+        raise DataError(msg) from exc
     if not isinstance(scores, dict) or not all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in scores.values()
+        isinstance(value, float) for value in scores.values()
     ):
         msg = f"{path}: is not a mapping of names to numbers"
-        raise InputError(msg)
-    return {name: float(value) for name, value in scores.items()}
+        raise DataError(msg)
+    return scores
