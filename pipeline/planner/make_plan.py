@@ -12,6 +12,7 @@ from pipeline.planner.keys import content_key, content_key_of, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.planner.selection import Chosen, Selection, choose, upstream_of
 from pipeline.spec.dag import Dag, Stage
+from pipeline.spec.stage import Launch
 from pipeline.storage import Store
 
 _REMOTE_THREADS = 16
@@ -92,12 +93,8 @@ class _Planner:
         return decided
 
     def _decide(self, planned: PlannedStage, seen: _Seen) -> PlannedStage:
-        if planned.stage.address in self._chosen.forced:
-            return replace(planned, reasons=("forced",), forced=True)
-        for name in upstream_of(planned.stage):
-            if self._planned[name].forced or self._planned[name].by_content:
-                reason = f"{name} is made anew; kept if that gives the same"
-                return replace(planned, reasons=(reason,), by_content=True)
+        if (unseen := self._without_a_look(planned)) is not None:
+            return unseen
         inputs = self._known_inputs(planned.stage)
         key = None if inputs is None else content_key(planned, inputs)
         result = seen.found.result
@@ -110,6 +107,21 @@ class _Planner:
             reason = "miss: the inputs hold something else than when its result was made"
             return replace(planned, reasons=(reason,), by_content=True)
         return self._missed(planned, seen)
+
+    def _without_a_look(self, planned: PlannedStage) -> PlannedStage | None:
+        """The decision for what is not looked up under its plan key, None for all else."""
+        if planned.stage.address in self._chosen.forced:
+            return replace(planned, reasons=("forced",), forced=True)
+        for name in upstream_of(planned.stage):
+            above = self._planned[name]
+            if above.forced or above.by_content or _is_driver(above):
+                anew = "asked again" if _is_driver(above) else "made anew"
+                reason = f"{name} is {anew}; kept if that gives the same"
+                return replace(planned, reasons=(reason,), by_content=True)
+        if _is_driver(planned):
+            # Its key says nothing of the code, seeds and sources of the cells it will ask for.
+            return replace(planned, reasons=("asked again; its cells are looked up one by one",))
+        return None
 
     def _missed(self, planned: PlannedStage, seen: _Seen) -> PlannedStage:
         """Why there is no result under the key: beside the last one at this place in the DAG."""
@@ -164,6 +176,10 @@ class _Planner:
         return inputs
 
 
+def _is_driver(planned: PlannedStage) -> bool:
+    return planned.stage.spec.launch is Launch.DRIVER
+
+
 def _reused(planned: PlannedStage, result: Result, *reasons: str) -> PlannedStage:
     artifacts = dict(result.artifacts)
     return replace(planned, action=Action.REUSE, reasons=reasons, artifacts=artifacts)
@@ -194,6 +210,8 @@ def _placed(
         return planned
     if address not in chosen.runnable:
         fix = f"{address} has no result for its present settings: run it first, or use --until"
+        if _is_driver(planned):
+            fix = f"{address} is asked again whenever it is needed: name it too, or use --until"
         return replace(planned, action=Action.BLOCKED, reasons=(fix,))
     blockers = [one for one in upstream_of(planned.stage) if before[one].action is Action.BLOCKED]
     if blockers:

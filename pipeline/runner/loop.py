@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from pipeline.cache.leases import LeaseLost
 from pipeline.errors import ConfigError, DataError, InfrastructureError, InputError, WorkerExit
@@ -153,10 +154,10 @@ class Loop:
         key = content_key(planned, inputs)
         wanted = demand(planned.stage, self._executor.capacity)
         prepared = Prepared(planned, inputs, key, wanted)
-        if self._reuse(prepared, {key: "content key"}):
-            return
         if planned.stage.spec.launch is not Launch.DRIVER:
-            self._queue[address] = prepared
+            if not self._reuse(prepared, {key: "content key"}):
+                self._queue[address] = prepared
+        # A driver is asked again each time: no key of its own says all that its cells depend on.
         elif self._is_as_planned(prepared):
             driver = Driver(planned, self._attempts.artifacts, self._plan_cell)
             self._drivers[address] = (driver, prepared)
@@ -303,7 +304,8 @@ class Loop:
     # --- drivers
 
     def _plan_cell(self, stage: Stage) -> PlannedStage:
-        planned = planned_stage(stage, self._plan_keys, self._digests)
+        # By content: what it reads may have been made anew, or be of another driver.
+        planned = replace(planned_stage(stage, self._plan_keys, self._digests), by_content=True)
         self._plan_keys[stage.address] = planned.plan_key
         return planned
 

@@ -32,6 +32,21 @@ stages:
   b: {uses: ./mine.py:READ, inputs: {i: a.o}}
 """
 
+DRIVER = """
+from pipeline.spec.driver import DriverConfig
+from pipeline.spec.ports import FOLDER
+from pipeline.spec.stage import Launch, StageSpec
+
+
+def next_cells(config, history):
+    return []
+
+
+DRIVER = StageSpec(
+    name="d", config=DriverConfig, run="driver:next_cells", outputs={"o": FOLDER}, launch=Launch.DRIVER
+)
+"""
+
 
 def _write_kind(desk: Desk, number: int) -> None:
     (desk.folder / "mine.py").write_text(KIND.format(number=number))
@@ -211,3 +226,23 @@ def test_plan_source_content_and_names_are_in_the_key_and_places_are_not(
     changed = desk.plan(text)
     assert changed.stages["a"].plan_key != first
     assert "source.sources.data" in changed.stages["a"].key_parts
+
+
+def test_plan_of_a_driver_asks_again_and_what_is_below_goes_by_content(desk: Desk) -> None:
+    for name in ("driver.py", "mine.py"):
+        (desk.folder / name).write_text(DRIVER if name == "driver.py" else KIND.format(number=1))
+    text = """name: study
+stages:
+  study: {uses: './driver.py:DRIVER', with: {max_cells: 1}}
+  below: {uses: './mine.py:READ', inputs: {i: study.o}}
+"""
+    desk.build(desk.plan(text))
+    plan = desk.plan(text)
+    assert actions(plan) == {"study": "run", "below": "run"}
+    assert reasons(plan, "study") == ["asked again; its cells are looked up one by one"]
+    assert reasons(plan, "below") == ["study is asked again; kept if that gives the same"]
+    assert plan.stages["below"].by_content
+    alone = desk.plan(text, Selection(only=("below",)))
+    assert reasons(alone, "study") == [
+        "study is asked again whenever it is needed: name it too, or use --until"
+    ]

@@ -14,7 +14,9 @@ from pipeline.executors.base import AttemptEnd, Capacity
 from pipeline.executors.fake import FakeExecutor
 from pipeline.planner.digests import Digests
 from pipeline.planner.keys import planned_stage
+from pipeline.planner.make_plan import make_plan
 from pipeline.planner.plan import Plan
+from pipeline.planner.selection import Selection
 from pipeline.runner.journal import list_runs, load_run
 from pipeline.runner.outcome import RunOutcome
 from pipeline.runner.state import RunState, StageStatus
@@ -22,10 +24,37 @@ from pipeline.spec.dag import Stage
 from pipeline.spec.job import Job
 from pipeline.spec.ports import SCORES
 from pipeline.spec.resources import EngineConfig, Resources
+from tests.builders import load
 from tests.runner import bandit
 from tests.runner.lab import RETRY, Lab
 
 FILE = Path(bandit.__file__)
+CELL = """
+from pipeline.spec.config import StageConfig
+from pipeline.spec.ports import SCORES
+from pipeline.spec.stage import StageSpec
+
+def run(ctx):
+    pass
+
+CELL = StageSpec(name="c", config=StageConfig, run="cell:run", outputs={"scores": SCORES})
+BELOW = StageSpec(
+    name="b", config=StageConfig, run="cell:run", inputs={"scores": SCORES}, outputs={"scores": SCORES}
+)
+"""
+DRIVER = """
+from pipeline.spec.driver import Cell, CellOutput, Done, DriverConfig
+from pipeline.spec.ports import SCORES
+from pipeline.spec.stage import Launch, StageSpec
+
+def next_cells(config, history):
+    done = Done({"best": CellOutput("one", "scores")})
+    return done if history else [Cell("one", "./cell.py:CELL", {})]
+
+DRIVER = StageSpec(
+    name="d", config=DriverConfig, run="driver:next_cells", outputs={"best": SCORES}, launch=Launch.DRIVER
+)
+"""
 
 
 class Study:
@@ -107,11 +136,53 @@ def test_driver_proposes_the_same_whatever_ends_first(study: Study, tmp_path: Pa
     assert other.pulled != study.pulled
 
 
-def test_driver_second_run_runs_nothing_and_asks_nothing(study: Study) -> None:
-    study.run()
+def test_driver_second_run_asks_again_and_runs_nothing(study: Study) -> None:
+    first = study.run().state.stages["study"].artifacts
     study.pulled.clear()
-    assert study.run().state.counts() == {"reused": 1}
+    state = study.run().state
+    assert state.counts() == {"done": 1, "reused": 12}
+    assert state.stages["study"].artifacts == first
     assert study.pulled == []
+
+
+def test_driver_whose_cells_changed_runs_them_and_what_is_below(lab: Lab, tmp_path: Path) -> None:
+    for name in ("driver.py", "cell.py"):
+        (tmp_path / name).write_text(CELL if name == "cell.py" else DRIVER)
+    dag = """
+        name: two-files
+        stages:
+          study: {uses: './driver.py:DRIVER', with: {max_cells: 1}}
+          below: {uses: './cell.py:BELOW', inputs: {scores: study.best}}
+        """
+    ran: list[str] = []
+
+    def write(job: Job) -> int:
+        artifacts = Artifacts(lab.store)
+        out = artifacts.staging(job.plan_key, job.attempt_id, "scores")
+        (out / "scores.json").write_text(json.dumps({"reward": len(ran)}))
+        artifacts.write_part(job.plan_key, job.attempt_id, {"scores": SCORES})
+        ran.append(job.stage)
+        return 0
+
+    def run() -> RunState:
+        plan = make_plan(load(tmp_path, dag), lab.store, Selection(), workdir=tmp_path)
+        assert not plan.stages["study"].artifacts
+        return lab.run(plan, FakeExecutor(write)).state
+
+    first = run()
+    assert ran == ["study/one", "below"]
+    assert run().counts() == {"done": 1, "reused": 2}
+    (tmp_path / "cell.py").write_text(CELL.replace("pass", "return"))
+    ran.clear()
+    ran.append("so that the scores differ")
+    second = run()
+    assert ran[1:] == ["study/one", "below"]
+    (tmp_path / "cell.py").write_text(CELL)
+    third = run()
+    assert ran[3:] == []
+    for address in ("study", "study/one", "below"):
+        assert third.stages[address].artifacts == first.stages[address].artifacts, address
+        assert second.stages[address].artifacts != first.stages[address].artifacts, address
 
 
 def test_driver_second_study_that_shares_cells_runs_only_the_new(study: Study) -> None:
