@@ -111,8 +111,8 @@ class TextConfig(DocumentsConfig):
     )
     label: Literal["none", "folder", "column"] = Field(
         "none",
-        description="folder: the folder a file lies in (stdlib: the top-level package); column: "
-        "the field `label_column`",
+        description="folder: the folder that a file lies in, below the source or in the wildcard "
+        "part of its pattern (stdlib: the top-level package); column: the field `label_column`",
     )
     label_column: str = Field("label", description="jsonl, csv, tsv: the field with the label")
     classes: tuple[str, ...] | None = Field(

@@ -111,8 +111,21 @@ def read_spans(
 
 
 def folder_label(file: SourceFile) -> str:
-    """The name of the folder a file lies in; for stdlib files `docstrings` gives the label."""
-    return file.path.split("/")[-2]
+    """The name of the folder a file lies in; for stdlib files `docstrings` gives the label.
+
+    Only folders below the source count. Where the source lies is in no key, so it may not matter.
+
+    Raises:
+        DataError: the file lies at the root of its source.
+    """
+    folders = file.name.split("/")[:-1]
+    if not folders:
+        msg = (
+            f"{file.path}: lies in no folder of its source, so nothing says its label; name the "
+            "folder above the class folders, or a pattern such as train/[np]*/*.txt"
+        )
+        raise DataError(msg)
+    return folders[-1]
 
 
 def file_format(config: DocumentsConfig, file: SourceFile) -> str:
@@ -125,8 +138,9 @@ def file_format(config: DocumentsConfig, file: SourceFile) -> str:
 
 
 def _read(config: DocumentsConfig, span: Span, labelling: Labelling) -> Iterable[Document]:
-    label = folder_label(span.file) if labelling.from_folder else None
     kind = file_format(config, span.file)
+    from_folder = labelling.from_folder and kind != "stdlib"
+    label = folder_label(span.file) if from_folder else None
     columns = Columns(config.text_column, labelling.column)
     match kind:
         case "stdlib":

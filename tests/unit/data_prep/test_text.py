@@ -88,6 +88,17 @@ def test_validation_split_takes_its_share_and_no_document_is_in_both(
     assert not set(train) & set(validation)
 
 
+@pytest.mark.parametrize("source", ["pos", "pos/*.txt", "pos/a.txt"])
+def test_folder_label_never_comes_from_what_lies_above_the_source(
+    tmp_path: Path, trained: Path, source: str
+) -> None:
+    """The key knows names relative to the source: its own place must change nothing."""
+    (tmp_path / "pos").mkdir()
+    (tmp_path / "pos/a.txt").write_text("Ka lobe.")
+    with pytest.raises(DataError, match=r"pos/a\.txt: lies in no folder of its source"):
+        _shards(tmp_path, trained, source=str(tmp_path / source), label="folder")
+
+
 def test_folder_labels_are_numbered_in_the_order_of_their_names(
     tmp_path: Path, corpus: Path, trained: Path
 ) -> None:
