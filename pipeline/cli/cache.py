@@ -109,7 +109,7 @@ def clean_cache(
 
 
 def _num_bytes(text: str) -> int:
-    from pipeline.runner.schedule import num_bytes
+    from pipeline.spec.resources import num_bytes
 
     try:
         return num_bytes(text)

@@ -1,7 +1,6 @@
 """What may start: stages whose inputs are there, within the machine, in the DAG's order."""
 
 import heapq
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,21 +10,10 @@ from pipeline.errors import Problem, UserError
 from pipeline.executors.base import Capacity
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.spec.dag import Stage
+from pipeline.spec.resources import num_bytes
 from pipeline.spec.stage import Launch
 
 SleeperT = TypeVar("SleeperT")
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def num_bytes(text: str) -> int:
-    """Bytes of a size as `resources:` spells it: 4GiB, 500M, 1.5 TB, 1024."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", text)
-    if match is None:
-        msg = f"not a size: {text!r}"
-        raise ValueError(msg)
-    return int(float(match[1]) * (_UNITS | _BINARY)[match[2] or ""])
 
 
 @dataclass(frozen=True)

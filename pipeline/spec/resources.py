@@ -1,10 +1,45 @@
 """What a stage needs to run, and how its numbers are computed; placement never enters a key."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
+_SIZE = r"^([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?$"
+_UNITS = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+
+def num_bytes(size: str) -> int:
+    """Bytes of a `Size`: 4GiB, 500M, 1.5 TB, 1024.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = re.fullmatch(_SIZE, size)
+    if match is None:
+        msg = f"not a size: {size!r}; write e.g. 4GiB"
+        raise ValueError(msg)
+    return int(float(match[1]) * _UNITS[match[2] or ""])
+
+
+def _readable(size: str) -> str:
+    num_bytes(size)
+    return size
+
+
+Size = Annotated[str, AfterValidator(_readable), Field(json_schema_extra={"pattern": _SIZE})]
+"""Bytes as a person writes them; `num_bytes` reads it."""
 
 
 class NodeRange(BaseModel):
@@ -39,17 +74,9 @@ class Resources(BaseModel):
     cpus_per_process: int = Field(
         1, gt=0, description="threads a process computes with; fixed, for bitwise equal results"
     )
-    memory: str | None = Field(
-        None, description="a process's memory, e.g. 4GiB", pattern=r"^\d+(\.\d+)?\s*([KMGT]i?)?B?$"
-    )
-    shm: str | None = Field(
-        None, description="a pod's /dev/shm, e.g. 2GiB", pattern=r"^\d+(\.\d+)?\s*([KMGT]i?)?B?$"
-    )
-    disk: str | None = Field(
-        None,
-        description="scratch space a node, e.g. 50GiB",
-        pattern=r"^\d+(\.\d+)?\s*([KMGT]i?)?B?$",
-    )
+    memory: Size | None = Field(None, description="a process's memory, e.g. 4GiB")
+    shm: Size | None = Field(None, description="a pod's /dev/shm, e.g. 2GiB")
+    disk: Size | None = Field(None, description="scratch space a node, e.g. 50GiB")
 
     @property
     def max_nodes(self) -> int:

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.executors.base import Capacity
 from pipeline.planner.plan import Action, Plan, PlannedStage
-from pipeline.runner.schedule import Demand, Ready, Slots, check_fits, demand, num_bytes, shortage
+from pipeline.runner.schedule import Demand, Ready, Slots, check_fits, demand, shortage
 from pipeline.spec.config import StageConfig
 from pipeline.spec.dag import Dag, Origin, Stage
 from pipeline.spec.resources import EngineConfig, NodeRange, Resources, Retry
@@ -32,14 +32,6 @@ def _stage(launch: Launch = Launch.PROCESS, **resources: object) -> Stage:
         retry=Retry(),
         seed=0,
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1024", 1024), ("4GiB", 4 << 30), ("500M", 500_000_000), ("1.5 TB", 1_500_000_000_000)],
-)
-def test_num_bytes_reads_the_units(text: str, expected: int) -> None:
-    assert num_bytes(text) == expected
 
 
 def test_demand_gang_counts_every_rank() -> None:

@@ -260,9 +260,7 @@ RESOURCES = {
     ),
     "memory": (
         f"{TRAIN}    with: {{steps: 1}}\n    resources: {{memory: lots}}\n",
-        "dag.yaml:8:25: stages.a.resources.memory: should match "
-        r"^\d+(\.\d+)?\s*([KMGT]i?)?B?$, not " + '"lots". '
-        "It is: a process's memory, e.g. 4GiB.",
+        "dag.yaml:8:25: stages.a.resources.memory: not a size: 'lots'; write e.g. 4GiB.",
     ),
     "nodes_of_workers": (
         "name: t\nstages:\n  cut: {uses: ./toys.py:CUT, resources: {nodes: 2}}\n",
