@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.errors import ConfigError, InputError
 from pipeline.storage.digests import sha256_file
 from pipeline.storage.files import replace_file
 from pipeline.training.engine import ParameterState
+from pipeline.training.tensor_file import save_tensors
 
 MANIFEST = "manifest.json"
 
@@ -85,23 +85,13 @@ def write_tensors(
     """Writes a rank's file whole or not at all; whoever publishes it makes it durable.
 
     Raises:
-        OSError: the disk refused; nothing of the name has changed.
+        OSError, StoreError: the disk refused; nothing of the name has changed.
     """
     name = f"rank-{rank:05d}-of-{size:05d}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.tmp"
-    try:
-        save_file(dict(tensors), temporary)
-        record = FileRecord(
-            name=name, size=temporary.stat().st_size, sha256=sha256_file(temporary), rows=rows
-        )
-        temporary.replace(folder / name)
-    except SafetensorError as exc:
-        # The library wraps what the disk said; ENOSPC is all that is left to go wrong here.
-        raise OSError(str(exc)) from exc
-    finally:
-        temporary.unlink(missing_ok=True)
-    return record
+    path = folder / name
+    save_tensors(path, tensors, durable=False)
+    return FileRecord(name=name, size=path.stat().st_size, sha256=sha256_file(path), rows=rows)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -1,18 +1,15 @@
 """The trained model as one file that anything can read."""
 
 import json
-import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.training.engine import Engine
+from pipeline.training.tensor_file import save_tensors
 from pipeline.training.world import TrainingWorld
 
 MODEL_FILE = "model.safetensors"
@@ -40,31 +37,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], tied: Mapping[str, 
         path: the safetensors file; replaced as a whole.
         tensors: by name; those in `tied` are left out.
         tied: name -> the name that stands for it, recorded in the file's metadata.
+
+    Raises:
+        StoreError: the disk refused; `path` is as it was.
     """
     kept = {name: tensor.contiguous() for name, tensor in tensors.items() if name not in tied}
     metadata = {"format": "pt", _TIED: json.dumps(dict(tied), sort_keys=True)}
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(kept, temporary, metadata=metadata)
-    with temporary.open("r+b") as file:
-        _sort_metadata(file)
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _sort_metadata(file: BinaryIO) -> None:
-    """Puts the metadata in order: safetensors writes it in one that no two files share.
-
-    The same weights must be the same bytes, since their digest is what later stages are keyed by.
-    """
-    (length,) = struct.unpack("<Q", file.read(8))
-    header = json.loads(file.read(length))
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    # The same characters in another order; a longer text would run into the tensors.
-    assert len(text) == length
-    file.seek(8)
-    file.write(text)
-    file.flush()
+    save_tensors(path, kept, metadata=metadata)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

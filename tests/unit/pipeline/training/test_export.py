@@ -6,11 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError, WorkerExit
+from pipeline.node.worker import describe_failure
 from pipeline.training.export import read_weights, write_weights
 from pipeline.training.loop import train
+from tests.mounts import FULL_DISK_BYTES, small_disk
 from tests.training.contexts import context, train_config
-from tests.training.methods import RowMemory
+from tests.training.methods import Regression, RowMemory
+
+
+class Wide(Regression):
+    """Its weights do not fit into a few kilobytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model.register_buffer("ballast", torch.zeros(1 << 14))
 
 
 def test_export_of_tied_weights_loads_strictly_into_the_model(tmp_path: Path) -> None:
@@ -52,6 +62,24 @@ def test_write_weights_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
     write_weights(path, {"b": torch.zeros(1)}, {"c": "b"})
     assert read_weights(path).keys() == {"b", "c"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_write_weights_on_a_full_disk_is_a_store_error_and_keeps_the_file(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        path = disk / "w.safetensors"
+        write_weights(path, {"a": torch.ones(2)}, {})
+        with pytest.raises(StoreError, match=r"w\.safetensors: could not be written: .*No space"):
+            write_weights(path, {"a": torch.ones(FULL_DISK_BYTES)}, {})
+        assert read_weights(path)["a"].tolist() == [1.0, 1.0]
+        assert [entry.name for entry in disk.iterdir()] == ["w.safetensors"]
+
+
+def test_train_whose_disk_is_full_at_the_export_is_tried_again(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / "filler").write_bytes(b"x" * (FULL_DISK_BYTES - 4096))
+        with pytest.raises(StoreError) as caught:
+            train(Wide(), train_config(steps=1), context(tmp_path), output=disk)
+    assert describe_failure(caught.value).exit_code == WorkerExit.STORE
 
 
 def test_write_weights_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
