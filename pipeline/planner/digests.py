@@ -9,6 +9,7 @@ from typing import Self
 from pipeline.planner.code_digest import CodeDigests
 from pipeline.planner.memo import Memo
 from pipeline.planner.source_digest import source_digest
+from pipeline.spec.gpus import installed_gpus
 from pipeline.spec.stage import StageSpec
 
 
@@ -37,13 +38,7 @@ class Digests:
 
     def device(self) -> str:
         """The accelerator's model as the driver names it, else the processor's architecture."""
-        names = sorted(
-            line.partition(":")[2].strip()
-            for path in Path("/proc/driver/nvidia/gpus").glob("*/information")
-            for line in path.read_text().splitlines()
-            if line.startswith("Model")
-        )
-        return names[0] if names else platform.machine()
+        return min(filter(None, installed_gpus()), default=platform.machine())
 
     def close(self) -> None:
         """Closes the memo; digests asked for later are computed."""

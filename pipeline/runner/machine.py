@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import UserError
+from pipeline.spec.gpus import installed_gpus
 
 _HASHED_BYTES = 16 << 20
 """An untracked file above this size counts by its name and size alone: it is data, not code."""
@@ -49,7 +50,7 @@ def describe_machine() -> Machine:
         cpu=_cpu_model(),
         cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        gpus=_gpus(),
+        gpus=installed_gpus(),
     )
 
 
@@ -60,16 +61,6 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpus() -> tuple[str, ...]:
-    """NVIDIA's kernel module lists its cards here; asking `nvidia-smi` costs up to a second."""
-    found = []
-    for info in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("Model:"):
-                found.append(line.partition(":")[2].strip())
-    return tuple(found)
 
 
 def installed_packages() -> dict[str, str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline.executors.base import Capacity
 from pipeline.spec.attempt import share_of
+from pipeline.spec.gpus import installed_gpus
 
 _CGROUP = Path("/sys/fs/cgroup")
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def machine_capacity() -> Capacity:
@@ -25,9 +25,7 @@ def gpu_names() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    # Asking nvidia-smi would cost up to a second.
-    count = len(list(_NVIDIA.iterdir())) if _NVIDIA.is_dir() else 0
-    return [str(index) for index in range(count)]
+    return [str(index) for index in range(len(installed_gpus()))]
 
 
 def reserve_port() -> socket.socket:
