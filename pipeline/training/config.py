@@ -8,6 +8,10 @@ from typing_extensions import override
 
 from pipeline.spec.config import StageConfig, Unkeyed
 
+TRAINING_LIBRARIES = ("torch", "deepspeed", "numpy")
+"""What `StageSpec.libraries` of every stage that trains begins with: another version of one of
+these may compute other numbers."""
+
 _STRICT = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]

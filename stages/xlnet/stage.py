@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pipeline.spec.config import StageConfig
 from pipeline.spec.ports import CHECKPOINT, PREDICTIONS, SCORES, SHARDS, TOKENIZER, Port
 from pipeline.spec.stage import Launch, ScoreSpec, StageSpec
+from pipeline.training.config import TRAINING_LIBRARIES
 from stages.xlnet.config import ClassifyConfig, PretrainConfig
 
-_LIBRARIES = ("torch", "numpy", "sentencepiece")
 _CLASSIFY_INPUTS = {"shards": SHARDS("classified"), "tokenizer": TOKENIZER}
 _CLASSIFY_OUTPUTS = {
     "checkpoint": CHECKPOINT("xlnet"),
@@ -36,7 +36,7 @@ PRETRAIN = StageSpec(
         ScoreSpec("perplexity", "tokens", "lower", "exp of the loss"),
     ),
     uses_seed=True,
-    libraries=_LIBRARIES,
+    libraries=TRAINING_LIBRARIES,
 )
 CLASSIFY = StageSpec(
     name="xlnet.classify",
@@ -53,6 +53,6 @@ CLASSIFY = StageSpec(
         ),
     ),
     uses_seed=True,
-    libraries=_LIBRARIES,
+    libraries=TRAINING_LIBRARIES,
     ports_of=_classify_ports,
 )

@@ -1,9 +1,13 @@
 """The training block: what it refuses, and what it tells the planner."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+from pipeline.spec.kinds import kind_names, resolve_kind
 from pipeline.training.config import (
+    TRAINING_LIBRARIES,
     OptimizerConfig,
     ScheduleConfig,
     TrainConfig,
@@ -39,3 +43,10 @@ def test_train_config_with_unknown_field_is_refused() -> None:
         TrainConfig.model_validate(
             {"steps": 1, "global_batch_size": 1, "optimizer": {"learning_rate": 1}, "epochs": 3}
         )
+
+
+def test_kinds_that_train_are_keyed_by_what_computes_their_numbers() -> None:
+    specs = [resolve_kind(name, Path("/")) for name in kind_names()]
+    training = [spec for spec in specs if issubclass(spec.config, TrainingStageConfig)]
+    assert training
+    assert [spec.name for spec in training if not {*TRAINING_LIBRARIES} <= {*spec.libraries}] == []
