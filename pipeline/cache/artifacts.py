@@ -106,6 +106,7 @@ class Artifacts:
         lease_token: str,
         num_parts: int = 1,
         meta: Mapping[str, JsonValue] | None = None,
+        is_repetition: bool = False,
     ) -> dict[str, str]:
         """Joins the parts of an attempt and makes each port an artifact, visible all at once.
 
@@ -119,6 +120,8 @@ class Artifacts:
             lease_token: must hold the lease `plan_key`; "" commits without one.
             num_parts: processes of the attempt; each must have written its part.
             meta: goes into the manifests; the first commit of a content decides.
+            is_repetition: a process of this attempt has committed: what is there is not checked
+                once more. Otherwise the bytes of an artifact that was there before are.
 
         Returns:
             port -> digest; an optional port without files is absent.
@@ -143,7 +146,7 @@ class Artifacts:
             raise LeaseLost(msg)
         for port, (manifest, sources) in planned.items():
             joined = f"{_attempt_key(plan_key, attempt_id)}/joined/{port}"
-            place_artifact(self._store, manifest, sources, joined)
+            place_artifact(self._store, manifest, sources, joined, trusting=is_repetition)
         return {port: manifest.digest for port, (manifest, _) in planned.items()}
 
     def discard(self, plan_key: str, attempt_id: str) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cache.manifest import FileEntry, Manifest, Part
+from pipeline.cache.manifest import FileEntry, Manifest, Part, check_files
 from pipeline.cache.presence import absence, files_key, manifest_key
-from pipeline.errors import DataError, StoreError
+from pipeline.errors import DataError, InputError, StoreError
 from pipeline.storage import Store
 from pipeline.storage.failures import store_failure
 from pipeline.storage.files import place, sync_folders
@@ -57,7 +57,7 @@ def join_parts(port: str, parts: Sequence[Part], prefix_of: Sequence[str]) -> li
 
 
 def place_artifact(
-    store: Store, manifest: Manifest, sources: Sequence[Source], joined: str
+    store: Store, manifest: Manifest, sources: Sequence[Source], joined: str, *, trusting: bool
 ) -> None:
     """Moves (local) or copies (object store) the sources to `artifacts/<digest>`.
 
@@ -70,21 +70,42 @@ def place_artifact(
         manifest: of the joined files.
         sources: where the files are; not empty.
         joined: key of a folder in which several sources may be put together.
+        trusting: takes an artifact that is there, with the right sizes, as it is. Otherwise its
+            bytes are checked, and damage is mended: whoever builds it anew may do so for that.
 
     Raises:
         StoreError: disk or store failed; the artifact is absent or complete.
     """
     digest = manifest.digest
-    if absence(store, digest) is None:
+    is_there = absence(store, digest) is None
+    if is_there and (trusting or _is_whole(store, manifest)):
         store.touch(manifest_key(digest))  # eviction goes by age, and it has just become young
     elif store.local_path() is None:
         _copy_remotely(store, manifest, sources)
+        if is_there:  # whose manifest says who was first
+            store.touch(manifest_key(digest))
+        else:
+            store.write(manifest_key(digest), manifest.to_bytes())
     else:
         base = sources[0].prefix.removesuffix("/files") if len(sources) == 1 else joined
         if len(sources) > 1:
             _join_locally(store, sources, joined)
         store.write(f"{base}/manifest.json", manifest.to_bytes())
-        _move_locally(store, manifest, base)
+        _move_locally(store, manifest, base, is_damaged=is_there)
+
+
+def _is_whole(store: Store, manifest: Manifest) -> bool:
+    """Whether every byte is right; False on an object store: copying again is cheaper there."""
+    folder = store.local_path(files_key(manifest.digest))
+    if folder is None:
+        return False
+    try:
+        check_files(folder, manifest)
+    except InputError:
+        return False
+    except OSError as exc:
+        raise store_failure(store.url, f"verify artifact {manifest.digest}", exc) from exc
+    return True
 
 
 def _copy_remotely(store: Store, manifest: Manifest, sources: Sequence[Source]) -> None:
@@ -99,7 +120,6 @@ def _copy_remotely(store: Store, manifest: Manifest, sources: Sequence[Source]) 
     except KeyError as exc:
         msg = f"store {store.url}: staged file {exc} is gone. Run the stage again."
         raise StoreError(msg) from None
-    store.write(manifest_key(manifest.digest), manifest.to_bytes())
 
 
 def _join_locally(store: Store, sources: Sequence[Source], joined: str) -> None:
@@ -116,7 +136,7 @@ def _join_locally(store: Store, sources: Sequence[Source], joined: str) -> None:
         raise store_failure(store.url, f"join {joined}", exc) from exc
 
 
-def _move_locally(store: Store, manifest: Manifest, base: str) -> None:
+def _move_locally(store: Store, manifest: Manifest, base: str, *, is_damaged: bool) -> None:
     digest = manifest.digest
     try:
         if store.move_tree(base, f"artifacts/{digest}"):
@@ -124,7 +144,7 @@ def _move_locally(store: Store, manifest: Manifest, base: str) -> None:
     except KeyError:
         msg = f"store {store.url}: staged folder {base} is gone. Run the stage again."
         raise StoreError(msg) from None
-    if absence(store, digest) is None:
+    if not is_damaged and absence(store, digest) is None:
         return  # another process was first with the same content
     _mend_locally(store, manifest, base)
     if problem := absence(store, digest):

@@ -20,6 +20,7 @@ from pipeline.runner.schedule import Demand
 from pipeline.runner.state import RunState
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.job import Job, state_key
+from pipeline.spec.stage import Launch
 from pipeline.storage import Store
 from pipeline.storage.failures import cause_and_fix
 from pipeline.storage.keys import check_key, safe_name
@@ -235,6 +236,7 @@ class Attempts:
             lease_token=job.lease_token,
             num_parts=job.world_size,
             meta={"stage": job.stage, "kind": job.kind, "run": job.run},
+            is_repetition=job.launch is not Launch.WORKERS,
         )
 
     def commit_written(self, planned: PlannedStage, port: str, files: Mapping[str, bytes]) -> str:

@@ -194,6 +194,24 @@ def test_commit_replaces_a_damaged_artifact(artifacts: Artifacts, store: Store) 
     assert content(artifacts.open(digest)) == ONE[0]
 
 
+def test_commit_replaces_an_artifact_damaged_at_the_same_size(
+    artifacts: Artifacts, store: Store
+) -> None:
+    digest = make_artifact(artifacts, ONE)["out"]
+    for attempt, parts in (("attempt-2", ONE), ("attempt-3", ONE)):
+        store.write(f"artifacts/{digest}/files/a.txt", b"ALPHA")
+        make_artifact(artifacts, parts, attempt_id=attempt)
+        assert store.read(f"artifacts/{digest}/files/a.txt") == ONE[0]["a.txt"]
+
+
+def test_repeated_commit_reads_nothing_again(local_store: Store) -> None:
+    artifacts = Artifacts(local_store)
+    digest = make_artifact(artifacts, ONE)["out"]
+    local_store.write(f"artifacts/{digest}/files/a.txt", b"ALPHA")
+    again = artifacts.commit(PLAN_KEY, "attempt-1", PORTS, lease_token="", is_repetition=True)
+    assert again == {"out": digest}
+
+
 def test_object_store_without_cache_folder_says_so() -> None:
     with pytest.raises(ValueError, match="needs a cache_folder"):
         Artifacts(Store("s3://bucket/x")).staging(PLAN_KEY, "attempt-1", "out")
