@@ -49,8 +49,8 @@ def resolve_kind(uses: str, folder: Path) -> StageSpec:
     except (OSError, RuntimeError, ValueError) as exc:
         msg = f"{uses!r} is no path of a file: {exc}"
         raise UserError(msg) from exc
-    file, is_file, name = kind.rpartition(":")
-    return _from_file(Path(file), name) if is_file else _from_entry_point(kind)
+    file, _, name = kind.rpartition(":")
+    return _from_file(Path(file), name) if file.endswith(".py") else _from_entry_point(kind)
 
 
 def load_kind(kind: str) -> StageSpec:
@@ -146,6 +146,9 @@ def _checked(found: object, where: str) -> StageSpec:
 
 def _module_of(file: Path) -> ModuleType:
     """The module in a file, executed once for each content it had in this process."""
+    if file.exists() and not file.is_file():
+        msg = f"{file} is no regular file"
+        raise UserError(msg)
     try:
         content = file.read_bytes()
     except OSError as exc:

@@ -102,3 +102,14 @@ def test_resolve_kind_that_failed_fails_again(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="line 1: ValueError: not today"):
             resolve_kind("bad.py:SPEC", tmp_path)
+
+
+def test_resolve_kind_what_is_no_python_file_is_an_unknown_kind() -> None:
+    with pytest.raises(UserError, match="unknown stage kind '/dev/zero:SPEC'"):
+        resolve_kind("/dev/zero:SPEC", Path("/"))
+
+
+def test_resolve_kind_reads_regular_files_only(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="no regular file"):
+        resolve_kind("endless.py:SPEC", tmp_path)
