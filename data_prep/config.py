@@ -69,7 +69,8 @@ class Normalisation(StageConfig):
 
     White space is collapsed, ``-quotes become plain ones. Unicode tables are those of version 3.2,
     the one that every Python carries beside its own, so that the same text gives the same ids on
-    each; characters younger than it stay as they are.
+    each; characters younger than it stay as they are. Lower case is taken letter by letter: a
+    sigma at the end of a word is one like any other.
     """
 
     strip_accents: bool = Field(
@@ -88,7 +89,7 @@ class TokenizerConfig(DocumentsConfig):
     max_sentences: int = Field(
         10_000_000,
         gt=0,
-        description="sentences it is trained on; of more, those with the smallest hashes",
+        description="sentences it is trained on; of more, a random choice that their order decides alone",
     )
     normalisation: Normalisation = Normalisation()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.normalise import Normaliser
+from data_prep.normalise import Normaliser, is_digit, is_small
 from pipeline.shards.tokenizer import SPACE, Tokenizer
 from pipeline.shards.writer import joined_ends
 
@@ -75,7 +75,7 @@ class _DigitComma:
         self._affected = np.zeros(len(pieces), bool)
         comma = tokenizer.piece_id(",")
         for i, piece in enumerate(pieces):
-            if len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit():
+            if len(piece) > 1 and piece[-1] == "," and is_digit(piece[-2]):
                 inner = tokenizer.split(piece[:-1].replace(SPACE, ""))
                 if piece[0] != SPACE and inner[0].startswith(SPACE):
                     inner = inner[1:] if inner[0] == SPACE else [inner[0][1:], *inner[1:]]
@@ -110,7 +110,7 @@ class _SentenceTable:
         for i, piece in enumerate(pieces):
             word = piece.removeprefix(SPACE)
             closes = word == piece and bool(word) and _CLOSERS.issuperset(word)
-            begins = word != piece and not (cased and word[:1].islower())
+            begins = word != piece and not (cased and is_small(word[:1]))
             self._bits[i] = (
                 self._ENDS * word.endswith(_ENDS)
                 | self._ENDS_ALONE * word.endswith(_ENDS_ALONE)
