@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from pipeline.cache.results import KeyPart
 from pipeline.planner.digests import Digests
+from pipeline.planner.inputs import Inputs
 from pipeline.planner.plan import Action, PlannedStage
 from pipeline.spec.config import SourceText, Unkeyed
 from pipeline.spec.dag import Stage
@@ -93,7 +94,7 @@ def input_parts(port: str, count: int) -> list[str]:
     return [f"input.{port}"] if count == 1 else [f"input.{port}[{n}]" for n in range(count)]
 
 
-def content_key(planned: PlannedStage, inputs: Mapping[str, str | list[str]]) -> str:
+def content_key(planned: PlannedStage, inputs: Inputs) -> str:
     """The key with the artifacts' digests in place of the stages they come from.
 
     Args:
@@ -103,7 +104,7 @@ def content_key(planned: PlannedStage, inputs: Mapping[str, str | list[str]]) ->
     return content_key_of(planned.key_parts, inputs)
 
 
-def content_key_of(parts: Mapping[str, KeyPart], inputs: Mapping[str, str | list[str]]) -> str:
+def content_key_of(parts: Mapping[str, KeyPart], inputs: Inputs) -> str:
     """`content_key` of a stage of which only the key parts are left, as in a recorded result."""
     own = {name: value for name, value in parts.items() if not name.startswith("input.")}
     return digest_of("content", {"parts": own, "inputs": inputs})

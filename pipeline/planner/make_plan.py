@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.cache.results import Lookup, Result, Results
+from pipeline.errors import InputError
 from pipeline.planner.changes import Change, changes, reasons
 from pipeline.planner.digests import Digests
+from pipeline.planner.inputs import Inputs, inputs_of
 from pipeline.planner.keys import content_key, content_key_of, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
-from pipeline.planner.selection import Chosen, Selection, choose, upstream_of
+from pipeline.planner.selection import Chosen, Selection, choose
 from pipeline.spec.dag import Dag, Stage
 from pipeline.spec.stage import Launch
 from pipeline.storage import Store
@@ -112,7 +114,7 @@ class _Planner:
         """The decision for what is not looked up under its plan key, None for all else."""
         if planned.stage.address in self._chosen.forced:
             return replace(planned, reasons=("forced",), forced=True)
-        for name in upstream_of(planned.stage):
+        for name in planned.stage.upstream:
             above = self._planned[name]
             if above.forced or above.by_content or _is_driver(above):
                 anew = "asked again" if _is_driver(above) else "made anew"
@@ -157,23 +159,14 @@ class _Planner:
                 return False
         return kinds <= {"code", "input"}
 
-    def _known_inputs(self, stage: Stage) -> Mapping[str, str | list[str]] | None:
+    def _known_inputs(self, stage: Stage) -> Inputs | None:
         """Input digests when everything upstream is reused, else None."""
-        ports, _ = stage.spec.ports(stage.config)
-        inputs: dict[str, str | list[str]] = {}
-        for port, connections in stage.inputs.items():
-            digests = []
-            for one in connections:
-                upstream = self._planned[one.stage]
-                if upstream.action is not Action.REUSE:
-                    return None
-                if one.port in upstream.artifacts:
-                    digests.append(upstream.artifacts[one.port])
-            if ports[port].many:
-                inputs[port] = digests
-            elif digests:
-                inputs[port] = digests[0]
-        return inputs
+        if any(self._planned[name].action is not Action.REUSE for name in stage.upstream):
+            return None
+        try:
+            return inputs_of(stage, lambda name: self._planned[name].artifacts)
+        except InputError:  # the run will say so, of this stage alone
+            return None
 
 
 def _is_driver(planned: PlannedStage) -> bool:
@@ -193,7 +186,7 @@ def _narrow(stages: Mapping[str, PlannedStage], chosen: Chosen) -> dict[str, Pla
         if address in chosen.wanted or address in needed:
             needed.add(address)
             if planned.action is Action.RUN:
-                needed.update(upstream_of(planned.stage))
+                needed.update(planned.stage.upstream)
     narrowed: dict[str, PlannedStage] = {}
     for address, planned in stages.items():
         narrowed[address] = _placed(planned, chosen, narrowed, needed=address in needed)
@@ -213,7 +206,7 @@ def _placed(
         if _is_driver(planned):
             fix = f"{address} is asked again whenever it is needed: name it too, or use --until"
         return replace(planned, action=Action.BLOCKED, reasons=(fix,))
-    blockers = [one for one in upstream_of(planned.stage) if before[one].action is Action.BLOCKED]
+    blockers = [one for one in planned.stage.upstream if before[one].action is Action.BLOCKED]
     if blockers:
         return replace(planned, action=Action.BLOCKED, reasons=(f"needs {blockers[0]}",))
     return planned

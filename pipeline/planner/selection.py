@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from pipeline.errors import Problem, UserError
-from pipeline.spec.dag import Dag, Stage
+from pipeline.spec.dag import Dag
 from pipeline.spec.suggest import did_you_mean
 
 
@@ -100,7 +100,7 @@ def ancestors(dag: Dag, addresses: Iterable[str]) -> set[str]:
         address = stack.pop()
         if address not in found:
             found.add(address)
-            stack.extend(upstream_of(dag.stages[address]))
+            stack.extend(dag.stages[address].upstream)
     return found
 
 
@@ -108,14 +108,9 @@ def descendants(dag: Dag, addresses: Iterable[str]) -> set[str]:
     """The stages and all that depend on them, directly or not."""
     found = set(addresses)
     for address, stage in dag.stages.items():  # upstream before downstream
-        if not found.isdisjoint(upstream_of(stage)):
+        if not found.isdisjoint(stage.upstream):
             found.add(address)
     return found
-
-
-def upstream_of(stage: Stage) -> list[str]:
-    """Addresses of the stages whose outputs it takes."""
-    return [one.stage for connections in stage.inputs.values() for one in connections]
 
 
 def _resolve(dag: Dag, selection: Selection) -> dict[str, set[str]]:

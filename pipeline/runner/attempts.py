@@ -11,13 +11,12 @@ from pydantic import JsonValue
 from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
 from pipeline.cache.state import list_state
-from pipeline.errors import DataError, InputError, StoreError
+from pipeline.errors import DataError, StoreError
 from pipeline.planner.drift import Drift, Drifted
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
 from pipeline.runner.schedule import Demand
-from pipeline.runner.state import RunState
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.job import Job, state_key
 from pipeline.spec.stage import Launch
@@ -27,16 +26,13 @@ from pipeline.storage.keys import check_key, safe_name
 
 _log = logging.getLogger(__name__)
 
-Inputs = dict[str, str | list[str]]
-"""Port -> artifact digest, or the list of digests of a `many` port."""
-
 
 @dataclass(frozen=True)
 class Prepared:
     """A stage whose inputs are known, and so its content key."""
 
     planned: PlannedStage
-    inputs: Inputs
+    inputs: dict[str, str | list[str]]
     content_key: str
     wanted: Demand
 
@@ -62,30 +58,6 @@ class Running:
     def address(self) -> str:
         """The stage's."""
         return self.job.stage
-
-
-def inputs_of(planned: PlannedStage, state: RunState) -> Inputs:
-    """The artifacts behind a stage's inputs, once all stages upstream have theirs.
-
-    Raises:
-        InputError: a required input is connected to an optional output that was not written.
-    """
-    ports, _ = planned.stage.spec.ports(planned.stage.config)
-    inputs: Inputs = {}
-    for name, connections in planned.stage.inputs.items():
-        digests = []
-        for connection in connections:
-            digest = state.stages[connection.stage].artifacts.get(connection.port)
-            if digest is not None:
-                digests.append(digest)
-            elif not ports[name].optional:
-                msg = f"input {name}: {connection} was not written, and {name} is required"
-                raise InputError(msg)
-        if ports[name].many:
-            inputs[name] = digests
-        elif digests:
-            inputs[name] = digests[0]
-    return inputs
 
 
 class Attempts:

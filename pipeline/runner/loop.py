@@ -9,10 +9,11 @@ from pipeline.cache.leases import LeaseLost
 from pipeline.errors import ConfigError, DataError, InfrastructureError, InputError, WorkerExit
 from pipeline.executors.base import AttemptEnd, Executor
 from pipeline.planner.digests import Digests
+from pipeline.planner.inputs import inputs_of
 from pipeline.planner.keys import content_key, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.runner import events as ev
-from pipeline.runner.attempts import Attempts, Prepared, Running, inputs_of
+from pipeline.runner.attempts import Attempts, Prepared, Running
 from pipeline.runner.cancel import StopRequests
 from pipeline.runner.drivers import Driver, DriverFailed, Proposal
 from pipeline.runner.journal import Journal
@@ -26,7 +27,7 @@ from pipeline.runner.retry import (
     decide,
     past_attempts,
 )
-from pipeline.runner.schedule import Ready, Sleepers, Slots, demand, shortage, upstream
+from pipeline.runner.schedule import Ready, Sleepers, Slots, demand, shortage
 from pipeline.runner.state import RunState
 from pipeline.spec.dag import Stage
 from pipeline.spec.driver import Done
@@ -68,7 +69,7 @@ class Loop:
         self._slots = Slots(executor.capacity, options.jobs)
         self._stages = {a: p for a, p in plan.stages.items() if p.action is Action.RUN}
         self._ready = Ready(
-            {a: [u for u in upstream(p) if u in self._stages] for a, p in self._stages.items()}
+            {a: [u for u in p.stage.upstream if u in self._stages] for a, p in self._stages.items()}
         )
         self._queue: dict[str, Prepared] = {}
         self._running: dict[str, Running] = {}
@@ -147,7 +148,7 @@ class Loop:
         """Now that the inputs are known, so is the content key: reuse, or queue."""
         address = planned.stage.address
         try:
-            inputs = inputs_of(planned, self.state)
+            inputs = inputs_of(planned.stage, self.state.artifacts_of)
         except InputError as exc:
             self._fail(address, GiveUp(exc.worker_exit, str(exc)))
             return
@@ -337,7 +338,7 @@ class Loop:
             return
         self._journal.append(proposed_event(address, proposal))
         for _, planned in proposal.cells:
-            above = upstream(planned)
+            above = planned.stage.upstream
             missing = [one for one in above if not self.state.stages[one].succeeded]
             self._stages[planned.stage.address] = planned
             self._ready.add(planned.stage.address, missing)

@@ -7,7 +7,6 @@ from pipeline.planner.plan import Plan
 from pipeline.runner import events as ev
 from pipeline.runner.drivers import Proposal
 from pipeline.runner.retry import ExitClass, GiveUp, advice, exit_name
-from pipeline.runner.schedule import upstream
 from pipeline.runner.state import StageState
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.job import Job
@@ -24,7 +23,7 @@ def planned_event(plan: Plan) -> ev.StagesPlanned:
                 plan_key=planned.plan_key,
                 action=planned.action.value,
                 reasons=planned.reasons,
-                upstream=tuple(upstream(planned)),
+                upstream=tuple(planned.stage.upstream),
                 artifacts=dict(planned.artifacts),
                 max_attempts=planned.stage.retry.max_attempts,
             )

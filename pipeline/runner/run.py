@@ -9,10 +9,11 @@ from typing import Literal
 from pipeline.cache.leases import Leases
 from pipeline.errors import InfrastructureError, UserError
 from pipeline.executors.base import Executor
+from pipeline.planner.inputs import inputs_of
 from pipeline.planner.keys import content_key
 from pipeline.planner.plan import Action, Plan
 from pipeline.runner import events as ev
-from pipeline.runner.attempts import Attempts, inputs_of
+from pipeline.runner.attempts import Attempts
 from pipeline.runner.cancel import Cancellation, StopRequests
 from pipeline.runner.journal import Journal, load_run
 from pipeline.runner.leases import LeaseKeeper, run_lease
@@ -183,7 +184,7 @@ class _Session:
                 continue
             attempts.record_result(
                 planned,
-                content_key(planned, inputs_of(planned, journal.state)),
+                content_key(planned, inputs_of(planned.stage, journal.state.artifacts_of)),
                 planned.artifacts,
                 attempt_id=f"{journal.run}-accepted",
                 provenance={"accepted_code": planned.code_digest},

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pipeline.errors import Problem, UserError
 from pipeline.executors.base import Capacity
-from pipeline.planner.plan import Action, Plan, PlannedStage
+from pipeline.planner.plan import Action, Plan
 from pipeline.spec.dag import Stage
 from pipeline.spec.resources import num_bytes
 from pipeline.spec.stage import Launch
@@ -96,12 +96,6 @@ def check_fits(plan: Plan, capacity: Capacity) -> None:
             )
     if problems:
         raise UserError(problems)
-
-
-def upstream(planned: PlannedStage) -> list[str]:
-    """Addresses of the stages whose outputs this one takes, each once."""
-    found = [c.stage for connections in planned.stage.inputs.values() for c in connections]
-    return list(dict.fromkeys(found))
 
 
 class Slots:

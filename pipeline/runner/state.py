@@ -133,6 +133,10 @@ class RunState:
             if stage.status in (StageStatus.RUNNING, StageStatus.RETRYING):
                 stage.status, stage.note = StageStatus.CANCELLED, "its runner was killed"
 
+    def artifacts_of(self, address: str) -> dict[str, str]:
+        """Output port -> digest of a stage; empty before it has any."""
+        return self.stages[address].artifacts
+
     def counts(self) -> dict[str, int]:
         """How many stages stand where; only what occurs."""
         counts: dict[str, int] = {}

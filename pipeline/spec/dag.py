@@ -70,6 +70,11 @@ class Stage:
     origins: Mapping[str, Origin] = field(default_factory=dict)
     environment: Mapping[tuple[str | int, ...], tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def upstream(self) -> list[str]:
+        """Addresses of the stages whose outputs it takes, each once."""
+        return list(dict.fromkeys(c.stage for several in self.inputs.values() for c in several))
+
 
 @dataclass(frozen=True)
 class Dag:
