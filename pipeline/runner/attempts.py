@@ -137,6 +137,10 @@ class Attempts:
         """Gives the lease back."""
         self._keeper.release(plan_key)
 
+    def why_lost(self, plan_key: str) -> str:
+        """Why the lease of a running attempt is no longer its own, "" while it is."""
+        return self._keeper.why_lost(plan_key)
+
     def make(self, prepared: Prepared, attempt: int, attempt_id: str) -> Running:
         """Writes the job of an attempt into its new folder; the lease is held.
 

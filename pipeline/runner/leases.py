@@ -10,6 +10,8 @@ from pipeline.errors import StoreError
 
 _log = logging.getLogger(__name__)
 
+_TAKEN = "another runner took its lease over, or the lease was removed"
+
 
 def run_lease(run: str) -> str:
     """The key of the lease that a run's one runner holds."""
@@ -29,7 +31,7 @@ class LeaseKeeper:
         self._lifetime_seconds = lifetime_seconds
         self._lock = threading.Lock()
         self._held: dict[str, tuple[str, float]] = {}
-        self._lost: set[str] = set()
+        self._lost: dict[str, str] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="leases", daemon=True)
         self._thread.start()
@@ -46,7 +48,7 @@ class LeaseKeeper:
             return False
         with self._lock:
             self._held[key] = (token, time.monotonic())
-            self._lost.discard(key)
+            self._lost.pop(key, None)
         return True
 
     def holder(self, key: str) -> str:
@@ -58,14 +60,26 @@ class LeaseKeeper:
         """Gives a lease back."""
         with self._lock:
             held = self._held.pop(key, None)
-            self._lost.discard(key)
+            self._lost.pop(key, None)
         if held is not None:
             self._leases.release(key, held[0])
 
-    def lost(self) -> set[str]:
-        """The keys of leases that are ours no more; each is told until it is released."""
+    def lost(self) -> dict[str, str]:
+        """Leases that are ours no more, and why; each is told until it is released."""
         with self._lock:
-            return set(self._lost)
+            return dict(self._lost)
+
+    def why_lost(self, key: str) -> str:
+        """Why a lease is ours no more, known from the store itself; "" while we hold it."""
+        with self._lock:
+            held, why = self._held.get(key), self._lost.get(key, "")
+        if why or held is None:
+            return why
+        try:
+            return "" if self._leases.held_by(key, held[0]) else _TAKEN
+        except StoreError as exc:
+            _log.warning("lease %s could not be looked at: %s", key, exc)
+            return ""
 
     def close(self) -> None:
         """Gives all back; one that the store refuses to take back expires by itself."""
@@ -85,16 +99,18 @@ class LeaseKeeper:
                 self._renew_one(key, token, since)
 
     def _renew_one(self, key: str, token: str, since: float) -> None:
-        now = time.monotonic()
+        now, why = time.monotonic(), ""
         try:
-            ours = self._leases.renew(key, token)
+            if not self._leases.renew(key, token):
+                why = _TAKEN
         except StoreError as exc:
             _log.warning("lease %s could not be renewed: %s", key, exc)
-            ours = now - since < self._lifetime_seconds
+            if now - since >= self._lifetime_seconds:
+                why = f"its lease could not be renewed for {now - since:.0f} s: {exc}"
             now = since
         with self._lock:
             if self._held.get(key, ("", 0.0))[0] != token:
                 return  # given back meanwhile
             self._held[key] = (token, now)
-            if not ours:
-                self._lost.add(key)
+            if why:
+                self._lost.setdefault(key, why)

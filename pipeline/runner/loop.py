@@ -242,6 +242,11 @@ class Loop:
             except (DataError, ConfigError) as exc:
                 end = AttemptEnd(end.attempt_id, exc.worker_exit, None, str(exc))
                 exit_class = ExitClass.FATAL
+        # Stopped by us for it, or by its own commit: no fault of the stage.
+        if exit_class is ExitClass.COUNTED and (
+            why := self._attempts.why_lost(running.job.plan_key)
+        ):
+            end, exit_class = replace(end, cause=why), ExitClass.FREE
         if exit_class is not ExitClass.DONE and self._stops.heeded:
             exit_class = ExitClass.CANCELLED
         if exit_class is ExitClass.DONE:
@@ -373,13 +378,13 @@ class Loop:
             for attempt_id in self._running:
                 self._executor.stop(attempt_id, now=asked > 1)
         lost = self._keeper.lost()
-        if run_lease(self.state.run) in lost:
-            msg = f"run {self.state.run}: another runner took it over"
+        if why := lost.get(run_lease(self.state.run)):
+            msg = f"run {self.state.run}: {why}"
             raise InfrastructureError(msg)
         for running in self._running.values() if lost else ():
             # It builds on something that is no longer its own; what it has cannot be committed.
-            if running.job.plan_key in lost:
-                _log.warning("%s: its lease is lost, the attempt is ended", running.address)
+            if why := lost.get(running.job.plan_key):
+                _log.warning("%s: %s; the attempt is ended", running.address, why)
                 self._executor.stop(running.job.attempt_id, now=True)
 
     def _abandon(self) -> None:

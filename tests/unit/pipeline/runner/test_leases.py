@@ -1,5 +1,6 @@
 """Leases are renewed while they are held, and their loss is noticed."""
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from pipeline.cache.leases import Leases
 from pipeline.runner.leases import LeaseKeeper
 from pipeline.storage import Store
+from tests.stores import before_each_operation
 
 LIFETIME_SECONDS = 0.15
 LONG_SECONDS = 5.0
+TAKEN = "another runner took its lease over, or the lease was removed"
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_keeper_renews_what_it_holds(leases: Leases, keeper: LeaseKeeper) -> Non
         return now is not None and now.expires > first.expires + LIFETIME_SECONDS
 
     _wait_for(is_renewed)
-    assert keeper.lost() == set()
+    assert keeper.lost() == {}
     assert not leases.acquire("k", "other")
 
 
@@ -60,23 +63,33 @@ def test_keeper_notices_that_another_took_over(leases: Leases, keeper: LeaseKeep
     keeper.acquire("k", "mine")
     leases.release("k", "mine")
     leases.acquire("k", "thief")
-    _wait_for(lambda: keeper.lost() == {"k"})
+    assert keeper.why_lost("k") == TAKEN
+    _wait_for(lambda: keeper.lost() == {"k": TAKEN})
     keeper.release("k")
-    assert keeper.lost() == set()
+    assert keeper.lost() == {}
     assert leases.held_by("k", "thief")
 
 
-def test_keeper_store_out_of_reach_for_a_lifetime_loses(
-    keeper: LeaseKeeper, tmp_path: Path
+def test_keeper_store_out_of_reach_for_a_lifetime_loses_and_blames_no_runner(
+    tmp_path: Path,
 ) -> None:
+    broken: list[str] = []
+
+    def fail(operation: str) -> None:
+        if broken:
+            raise OSError(errno.EIO, operation)
+
+    store = before_each_operation(Store(tmp_path), fail)
+    leases = Leases(store, duration_seconds=LIFETIME_SECONDS)
+    keeper = LeaseKeeper(leases, lifetime_seconds=LIFETIME_SECONDS)
     keeper.acquire("k", "mine")
-    folder = tmp_path / "leases" / "k"
-    folder.rename(tmp_path / "leases" / "kept")
-    folder.write_text("a file: neither listed nor written below")
-    (tmp_path / "tmp").rename(tmp_path / "no-tmp")
-    (tmp_path / "tmp").write_text("")
-    _wait_for(lambda: keeper.lost() == {"k"})
-    (tmp_path / "tmp").unlink()
+    broken.append("yes")
+    assert keeper.why_lost("k") == ""
+    _wait_for(lambda: "k" in keeper.lost())
+    assert keeper.lost()["k"].startswith("its lease could not be renewed for 0 s: store ")
+    assert keeper.why_lost("k") == keeper.lost()["k"]
+    broken.clear()
+    keeper.close()
 
 
 def test_keeper_close_gives_all_back(leases: Leases) -> None:

@@ -453,6 +453,25 @@ def test_run_attempt_whose_lease_was_taken_cannot_commit(lab: Lab) -> None:
     assert "no longer holds the lease" in attempts[0].cause
 
 
+@pytest.mark.parametrize("code", [137, 74])
+def test_run_attempt_that_ends_for_a_lost_lease_is_not_charged(lab: Lab, code: int) -> None:
+    """137 when the runner ends it, 74 when its own commit finds the lease gone."""
+    plan = lab.plan({"a": Toy("x", retry=Retry(max_attempts=1, backoff_seconds=0))})
+    key = plan.stages["a"].plan_key
+
+    def steal(job: Job) -> None:
+        if job.attempt == 1:
+            Leases(lab.store).release(key, job.attempt_id)
+            Leases(lab.store).acquire(key, "thief")
+            Leases(lab.store).release(key, "thief")
+
+    outcome = lab.run(plan, lab.executor({"a": [code]}, before=steal))
+    assert outcome.error is None
+    first, second = outcome.state.stages["a"].attempts
+    assert (first.exit_class, second.exit_class) == ("free", "done")
+    assert first.cause.startswith("another runner took its lease over")
+
+
 def test_run_store_that_turns_read_only_stops_resumably(lab: Lab) -> None:
     plan = lab.plan(CHAIN)
     broken = {"a": False}
