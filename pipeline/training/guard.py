@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,14 @@ from pipeline.errors import Diverged
 from pipeline.training.world import TrainingWorld
 
 _NEVER = float(1 << 53)
+
+
+class NotFinite(Diverged):
+    """Met NaN or infinity; `what` says in what."""
+
+    def __init__(self, what: Literal["loss", "gradient"], message: str) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class StepNumbers:
         """Waits for the device and joins the ranks; called by all of them.
 
         Raises:
-            Diverged: as `check`.
+            NotFinite: as `check`.
         """
         norm = [] if self._norm is None else [self._norm]
         ranks = self._fetch(world, [*self._sums, *norm])
@@ -81,7 +90,7 @@ class StepNumbers:
         """Looks only whether all was finite; called by all ranks.
 
         Raises:
-            Diverged: names the first step, of all since the attempt began, whose loss or gradient
+            NotFinite: names the first step, of all since the attempt began, whose loss or gradient
                 was not, and the rank whose loss it was.
         """
         self._fetch(world, [])
@@ -91,7 +100,9 @@ class StepNumbers:
         ranks = world.gather(mine)
         step, rank = float(ranks[:, 0].min()), int(ranks[:, 0].argmin())
         if step < _NEVER:
-            where = f"loss of rank {rank}" if step.is_integer() else "gradient"
-            msg = f"the {where} is not finite at step {int(step)}"
-            raise Diverged(msg)
+            if step.is_integer():
+                raise NotFinite(
+                    "loss", f"the loss of rank {rank} is not finite at step {int(step)}"
+                )
+            raise NotFinite("gradient", f"the gradient is not finite at step {int(step)}")
         return ranks[:, 1:]

@@ -17,7 +17,7 @@ from pipeline.training.config import TrainConfig
 from pipeline.training.engine import CoverageCheck, Engine
 from pipeline.training.engines import build_engine, uses_deepspeed
 from pipeline.training.export import MODEL_FILE, export_model
-from pipeline.training.guard import Seen, StepNumbers
+from pipeline.training.guard import NotFinite, Seen, StepNumbers
 from pipeline.training.loader import Loader, StepData
 from pipeline.training.method import Method, to_device
 from pipeline.training.optim import Rule, decay_matrices
@@ -263,9 +263,9 @@ class _Run:
         """Tells who meets a divergence from where there is a way back."""
         try:
             yield
-        except Diverged as exc:
+        except NotFinite as exc:
             good = f"step {self._saved_step}" if self._saved_step else "none"
-            self._telemetry.diverged()
+            self._telemetry.diverged(exc.what)
             msg = f"{exc}; last good checkpoint: {good}"
             raise Diverged(msg) from exc
 

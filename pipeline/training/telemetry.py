@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 from pipeline.metrics import names
 from pipeline.metrics.names import labelled
@@ -69,6 +70,6 @@ class Telemetry:
         scalar(names.CHECKPOINT_LAST_STEP.name, saved.step, saved.step)
         scalar(names.CHECKPOINT_LAST_SUCCESS_TIMESTAMP_SECONDS.name, time.time(), saved.step)
 
-    def diverged(self) -> None:
+    def diverged(self, what: Literal["loss", "gradient"]) -> None:
         """A loss or gradient that is not finite was met."""
-        self._recorder.count(labelled(names.TRAIN_NONFINITE_TOTAL, what="loss"))
+        self._recorder.count(labelled(names.TRAIN_NONFINITE_TOTAL, what=what))

@@ -54,8 +54,28 @@ class BrokenAt(Regression):
 
 
 def test_train_with_nan_between_logged_steps_names_the_first_bad_step(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
     with pytest.raises(Diverged, match="not finite at step 3"):
-        train(BrokenAt(3), train_config(log_every=5), context(tmp_path))
+        train(BrokenAt(3), train_config(log_every=5), ctx)
+    assert recorder_of(ctx).counts["train_nonfinite_total{what=loss}"] == 1
+
+
+class BrokenGradient(Regression):
+    """Its loss is finite, and the slope of it is not."""
+
+    @override
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        loss = super().loss(model, batch)
+        return Loss(loss.total + (model(batch["x"]).sum() * 0.0).sqrt(), {})
+
+
+def test_train_with_gradient_that_is_not_finite_says_and_counts_it_so(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    with pytest.raises(Diverged, match="the gradient is not finite at step 1"):
+        train(BrokenGradient(), train_config(), ctx)
+    counts = recorder_of(ctx).counts
+    assert counts["train_nonfinite_total{what=gradient}"] == 1
+    assert "train_nonfinite_total{what=loss}" not in counts
 
 
 def test_train_asked_to_stop_raises_preempted(tmp_path: Path) -> None:
