@@ -11,8 +11,8 @@ import typer
 
 from pipeline.errors import ExitCode
 
-TORCH_TRIO = {"torch": "2.14.1", "torchvision": "0.29.1", "torchaudio": "2.11.0"}
-"""The newest versions that import together; see the comment in pyproject.toml."""
+_TORCH = ("torch", "torchvision", "torchaudio")
+"""Only some versions of these import together; pyproject.toml pins three that do."""
 MIN_FREE_BYTES = 5 * 2**30
 
 
@@ -45,13 +45,16 @@ def _torch() -> list[Check]:
     from importlib import metadata
 
     checks = []
-    for name, wanted in TORCH_TRIO.items():
+    for requirement in metadata.requires("pretraining-pipeline") or ():
+        name, _, wanted = requirement.partition("==")
+        if name not in _TORCH:
+            continue
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
             found = "not installed"
         fits = found.split("+")[0] == wanted
-        checks.append(Check(name, found, "" if fits else f"pip install {name}=={wanted}"))
+        checks.append(Check(name, found, "" if fits else f"pip install {requirement}"))
     return checks
 
 

@@ -66,13 +66,13 @@ def plan(
     from pipeline.planner.plan import Action
     from pipeline.planner.selection import Selection
 
-    selection = Selection(
-        targets=tuple(stages or ()),
-        only=tuple(only or ()),
-        from_=tuple(from_ or ()),
-        until=tuple(until or ()),
-        force=tuple(force or ()),
-        accept_code=tuple(accept_code or ()),
+    selection = Selection.of(
+        targets=stages,
+        only=only,
+        from_=from_,
+        until=until,
+        force=force,
+        accept_code=accept_code,
     )
     loaded = load(dag, profile=profile, values=values, sets=set_)
     made = make_plan(loaded, open_store(store, loaded), selection, workdir=workdir())

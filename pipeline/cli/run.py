@@ -72,13 +72,13 @@ def run(
     from pipeline.cli.loading import read_request
     from pipeline.planner.selection import Selection
 
-    selection = Selection(
-        targets=tuple(stages or ()),
-        only=tuple(only or ()),
-        from_=tuple(from_ or ()),
-        until=tuple(until or ()),
-        force=tuple(force or ()),
-        accept_code=tuple(accept_code or ()),
+    selection = Selection.of(
+        targets=stages,
+        only=only,
+        from_=from_,
+        until=until,
+        force=force,
+        accept_code=accept_code,
     )
     request = read_request(
         dag,

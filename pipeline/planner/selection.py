@@ -32,6 +32,11 @@ class Selection:
     accept_code: tuple[str, ...] = ()
     finished: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, **names: Iterable[str] | None) -> Self:
+        """From options of a command line; None is one that was not given."""
+        return cls(**{field: tuple(given or ()) for field, given in names.items()})
+
     def as_record(self) -> dict[str, Any]:
         """For run.json; `from_record` reads it."""
         return {name: list(names) for name, names in asdict(self).items() if names}
