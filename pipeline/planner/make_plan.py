@@ -103,7 +103,8 @@ class _Planner:
         if result is not None and key in (None, result.content_key):
             return _reused(planned, result, "hit: plan key")
         if key is not None and (same := self._results.lookup(key)) is not None:
-            return _reused(planned, same, "hit: content key, the inputs hold the same")
+            reused = _reused(planned, same, "hit: content key, the inputs hold the same")
+            return replace(reused, same_content=True)
         if result is not None:
             # Upstream was forced and came out different: the same stages, other bytes.
             reason = "miss: the inputs hold something else than when its result was made"

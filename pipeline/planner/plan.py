@@ -33,6 +33,8 @@ class PlannedStage:
         forced: RUN although a result may exist (`--force`): the runner looks nothing up.
         by_content: RUN unless there is a result under the content key: one under the plan key was
             made of inputs that held, or may have held, something else.
+        same_content: REUSE of a result that was found under the content key: the runner records it
+            under the plan key too.
         accepted: REUSE of a result of other code (`--accept-code`): the runner records it under
             this stage's keys and journals the decision.
     """
@@ -46,6 +48,7 @@ class PlannedStage:
     artifacts: Mapping[str, str]
     forced: bool = False
     by_content: bool = False
+    same_content: bool = False
     accepted: bool = False
 
 

@@ -3,7 +3,7 @@
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
@@ -13,6 +13,8 @@ from pipeline.cache.results import Result, Results
 from pipeline.cache.state import list_state
 from pipeline.errors import DataError, StoreError
 from pipeline.planner.drift import Drift, Drifted
+from pipeline.planner.inputs import inputs_of
+from pipeline.planner.keys import content_key
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
@@ -101,22 +103,48 @@ class Attempts:
         """The result under a key; None when there is none that can be used."""
         return self._results.lookup(key)
 
-    def adopt(self, prepared: Prepared, result: Result) -> None:
+    def adopt(self, planned: PlannedStage, content_key: str, result: Result) -> None:
         """Makes a result that was found under one of a stage's keys findable under both.
 
         Raises:
             StoreError: the store failed.
         """
-        planned = prepared.planned
-        keys = (planned.plan_key, prepared.content_key)
+        keys = (planned.plan_key, content_key)
         if (result.plan_key, result.content_key) != keys:
             ours = {
                 "plan_key": planned.plan_key,
-                "content_key": prepared.content_key,
+                "content_key": content_key,
                 "key_parts": dict(planned.key_parts),
             }
             self._results.record(keys[:1], result.model_copy(update=ours))
         self.note_latest(planned)
+
+    def note_reused(
+        self, planned: PlannedStage, artifacts_of: Callable[[str], Mapping[str, str]]
+    ) -> None:
+        """Makes what the plan reuses the last of its stage, findable under the stage's own keys.
+
+        Args:
+            planned: its action is REUSE.
+            artifacts_of: address of a stage upstream -> port -> digest.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if not (planned.accepted or planned.same_content):
+            self.note_latest(planned)
+            return
+        key = content_key(planned, inputs_of(planned.stage, artifacts_of))
+        if planned.accepted:
+            self.record_result(
+                planned,
+                key,
+                planned.artifacts,
+                attempt_id=f"{self._run}-accepted",
+                provenance={"accepted_code": planned.code_digest},
+            )
+        elif (result := self.find(key)) is not None:  # else it was evicted a moment ago
+            self.adopt(planned, key, result)
 
     def reserve(self, plan_key: str) -> str | None:
         """Takes the lease of a result; the id of the attempt that may build it, None when held."""

@@ -180,7 +180,7 @@ class Loop:
         for key, how in keys.items():
             result = self._attempts.find(key)
             if result is not None:
-                self._attempts.adopt(prepared, result)
+                self._attempts.adopt(prepared.planned, prepared.content_key, result)
                 event = ev.StageReused(
                     stage=prepared.address,
                     how=how,

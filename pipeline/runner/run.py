@@ -7,10 +7,9 @@ import socket
 from typing import Literal
 
 from pipeline.cache.leases import Leases
+from pipeline.cache.local_copy import for_each
 from pipeline.errors import InfrastructureError, UserError
 from pipeline.executors.base import Executor
-from pipeline.planner.inputs import inputs_of
-from pipeline.planner.keys import content_key
 from pipeline.planner.plan import Action, Plan
 from pipeline.runner import events as ev
 from pipeline.runner.attempts import Attempts
@@ -167,7 +166,7 @@ class _Session:
             options=self._options,
         )
         try:
-            self._accept_code(journal, attempts)
+            self._note_reused(journal, attempts)
             loop = Loop(self._plan, journal, attempts, self._executor, keeper, stops, self._options)
             loop.run(listener.tick)
         except InfrastructureError as exc:
@@ -177,23 +176,20 @@ class _Session:
             attempts.close()
         journal.append(ev.RunEnded(status=_verdict(journal.state), counts=journal.state.counts()))
 
-    def _accept_code(self, journal: Journal, attempts: Attempts) -> None:
-        """Keeps results of older code where the user said so."""
-        for address, planned in self._plan.stages.items():
-            if not planned.accepted:
-                continue
-            attempts.record_result(
-                planned,
-                content_key(planned, inputs_of(planned.stage, journal.state.artifacts_of)),
-                planned.artifacts,
-                attempt_id=f"{journal.run}-accepted",
-                provenance={"accepted_code": planned.code_digest},
-            )
-            journal.append(
-                ev.CodeAccepted(
-                    stage=address, code_digest=planned.code_digest, plan_key=planned.plan_key
+    def _note_reused(self, journal: Journal, attempts: Attempts) -> None:
+        """Makes what the plan reuses the last result of its stages; tells of accepted code."""
+        reused = [one for one in self._plan.stages.values() if one.action is Action.REUSE]
+        # Side by side: on an object store each is a request or more.
+        for_each(lambda one: attempts.note_reused(one, journal.state.artifacts_of), reused)
+        for planned in reused:
+            if planned.accepted:
+                journal.append(
+                    ev.CodeAccepted(
+                        stage=planned.stage.address,
+                        code_digest=planned.code_digest,
+                        plan_key=planned.plan_key,
+                    )
                 )
-            )
 
     def _end_interrupted(self, journal: Journal, cause: InfrastructureError) -> None:
         event = ev.RunEnded(status="interrupted", counts=journal.state.counts(), cause=str(cause))

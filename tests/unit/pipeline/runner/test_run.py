@@ -19,6 +19,7 @@ from pipeline.errors import (
 from pipeline.executors.base import AttemptEnd, Capacity
 from pipeline.executors.fake import FakeExecutor
 from pipeline.planner.plan import Action
+from pipeline.planner.selection import Selection
 from pipeline.runner import events as ev
 from pipeline.runner.cancel import Cancellation, request_cancel
 from pipeline.runner.events import Entry
@@ -30,6 +31,7 @@ from pipeline.spec.job import Job
 from pipeline.spec.ports import FOLDER
 from pipeline.spec.resources import Retry
 from pipeline.spec.stage import Launch
+from tests.planner.desk import Desk, chain, reasons
 from tests.runner.lab import Lab, Toy
 
 CHAIN = {"a": Toy("x"), "b": Toy("y", ("a",)), "c": Toy("z", ("b",))}
@@ -80,6 +82,29 @@ def test_run_same_output_after_all_cuts_off_what_is_below(lab: Lab) -> None:
     # Recorded under the plan key as well: next time the plan itself knows.
     assert all(p.action is Action.REUSE for p in lab.plan(salted).stages.values())
     assert lab.results.latest("toys", "c") == lab.plan(salted).stages["c"].plan_key
+
+
+def test_run_that_reuses_an_older_result_makes_it_the_latest(lab: Lab) -> None:
+    plans = {}
+    for text in ("x", "other", "x"):
+        toys = {"a": Toy(text), "b": Toy("y", ("a",))}
+        lab.run(lab.plan(toys), lab.executor())
+        plans[text] = lab.plan(toys)
+    for address in "ab":
+        assert lab.results.latest("toys", address) == plans["x"].stages[address].plan_key
+
+
+def test_run_records_what_the_plan_found_by_content_under_the_plan_key(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.build(desk.plan(chain("x", "y")), {"a": "same"})
+    salted = chain("salt", "y")
+    desk.build(desk.plan(salted, Selection(until=("a",))), {"a": "same"})
+    plan = desk.plan(salted)
+    assert plan.stages["b"].same_content
+    lab = Lab(tmp_path / "store")
+    assert lab.run(plan, lab.executor()).state.counts() == {"reused": 2}
+    assert reasons(desk.plan(salted), "b") == ["hit: plan key"]
+    assert desk.results.latest("chain", "b") == plan.stages["b"].plan_key
 
 
 def test_run_forced_stage_looks_nothing_up(lab: Lab) -> None:
