@@ -114,10 +114,6 @@ class Results:
         for key in sorted(set(keys)):
             self._store.write(_key(key), data)
 
-    def forget(self, key: str) -> None:
-        """Removes what is recorded under a key; artifacts stay until they are evicted."""
-        self._store.remove(_key(key))
-
     def latest(self, dag: str, stage: str) -> str | None:
         """The plan key that was last computed or reused at a stage of a DAG, None when never.
 

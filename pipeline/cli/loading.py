@@ -71,9 +71,12 @@ def load(
     values: Sequence[Path] | None = None,
     sets: Sequence[str] | None = None,
 ) -> Dag:
-    """The DAG under its layers.
+    """The DAG under its layers, read now.
 
     Raises:
         UserError: with every problem of the file.
     """
-    return load_request(read_request(file, profile=profile, values=values, sets=sets))
+    # Deferred as above.
+    from pipeline.spec.load import load_dag
+
+    return load_dag(file, profile=profile, values=values or (), sets=sets or (), environ=os.environ)

@@ -4,11 +4,12 @@ Its entry point is `next_cells(config, history) -> list[Cell] | Done`, free of t
 randomness (a seed is part of its configuration). The runner calls it with the results of the first
 n cells for n = 0, 1, 2, ... in the order the cells were proposed, whatever the order they finished
 in: the same results give the same cells on every machine, at every concurrency, after every kill.
+`config` is the driver's `with:` block; no cells means that it waits for more results.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from pydantic import Field
 
@@ -84,20 +85,3 @@ class Done:
     """The driver is finished; gives every output port of its stage."""
 
     outputs: Mapping[str, CellOutput | Written]
-
-
-ConfigT_contra = TypeVar("ConfigT_contra", bound=DriverConfig, contravariant=True)
-
-
-class NextCells(Protocol[ConfigT_contra]):
-    """The entry point of a driver kind."""
-
-    def __call__(
-        self, config: ConfigT_contra, history: Sequence[CellResult]
-    ) -> Sequence[Cell] | Done:
-        """Further cells now that `history` is known (none: wait for more), or the end.
-
-        Args:
-            config: the driver's `with:` block.
-            history: results of the first cells, in the order they were proposed.
-        """
