@@ -22,11 +22,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 def _survives(reference: Reference, folder: Path, kill: Kill) -> None:
     subject, duration = reference
-    disturbed = subject.in_folder(folder / "killed")
-    try:
-        assert survive(disturbed, kill, duration), f"{kill.name}: nobody was there to be killed"
-    finally:
-        disturbed.close()
+    disturbed = survive(subject, kill, duration, folder)
     assert disturbed.digests() == subject.digests()
 
 

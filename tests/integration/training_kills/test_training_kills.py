@@ -28,11 +28,7 @@ def _losses(subject: Subject) -> list[tuple[int, float]]:
 
 def _survives(reference: Reference, folder: Path, kill: Kill) -> None:
     subject, duration = reference
-    disturbed = subject.in_folder(folder / "killed")
-    try:
-        assert survive(disturbed, kill, duration), f"{kill.name}: nobody was there to be killed"
-    finally:
-        disturbed.close()
+    disturbed = survive(subject, kill, duration, folder)
     assert disturbed.digests() == subject.digests()
     losses = _losses(disturbed)
     expected = dict(_losses(subject))
