@@ -1,34 +1,20 @@
 """Unpacks archives that nobody vouches for: only plain files, only inside the folder."""
 
-import bz2
-import gzip
-import io
-import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from typing_extensions import Buffer, override
-
 from pipeline.errors import DataError
+from pipeline.storage.compression import compression_of, damage_errors, decompressed
 from pipeline.storage.keys import check_key
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_COMPRESSIONS = {
-    b"\x1f\x8b": "gz",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zst",
-    b"BZh": "bz2",
-}
 _TAR_BLOCK = 512
-_ZSTD_BITE = 1 << 12
-"""Compressed bytes at a time: they can stand for at most 128 MiB, a hostile file for no more."""
 
 
 def extract_archive(archive: Path, folder: Path) -> list[str]:
@@ -70,36 +56,9 @@ def extract_archive(archive: Path, folder: Path) -> list[str]:
     return list(names)
 
 
-@contextmanager
-def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """A file's content as a stream, decompressed when it is gz, bz2, xz or zst by its content.
-
-    Raises:
-        DataError: while reading, when the compressed data is damaged or cut off.
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file, _damage_is_bad_data(path):
-        yield _decompressed(file)
-
-
-def _decompressed(file: BinaryIO) -> BinaryIO:
-    start = file.read(8)
-    file.seek(0)
-    kind = next((kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)), "")
-    if kind == "gz":
-        return cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb"))
-    if kind == "bz2":
-        return cast("BinaryIO", bz2.BZ2File(file))
-    if kind == "xz":
-        return cast("BinaryIO", lzma.LZMAFile(file))
-    if kind == "zst":
-        return cast("BinaryIO", io.BufferedReader(_ZstdReader(file), 1 << 20))
-    return file
-
-
 def _tar_members(archive: Path) -> Iterator[tuple[str, BinaryIO | None]]:
     with archive.open("rb") as file:
-        stream = _TailKeeper(_decompressed(file))
+        stream = _TailKeeper(decompressed(file, compression_of(file)))
         with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as tar:
             for member in tar:
                 if member.isdir():
@@ -155,16 +114,10 @@ def _refuse(archive: Path, member: str, what: str) -> None:
 
 @contextmanager
 def _damage_is_bad_data(path: Path) -> Iterator[None]:
-    import zstandard  # noqa: PLC0415 - deferred: a compiled library that most runs never need
-
-    damages = (
+    damages: tuple[type[Exception], ...] = (
+        *damage_errors(),
         tarfile.TarError,
         zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        gzip.BadGzipFile,
-        zstandard.ZstdError,
-        EOFError,
         RuntimeError,  # what zipfile raises for a compression it does not know
         FileExistsError,
         NotADirectoryError,
@@ -191,42 +144,3 @@ class _TailKeeper:
     def drain(self) -> None:
         while self.read(1 << 20):
             pass
-
-
-class _ZstdReader(io.RawIOBase):
-    """All frames of a zstd file; zstandard's own reader takes a cut for the end."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        import zstandard  # noqa: PLC0415 - deferred: a compiled library that most runs never need
-
-        super().__init__()
-        self._file = file
-        self._new_frame = zstandard.ZstdDecompressor().decompressobj
-        self._frame = self._new_frame()
-        self._inside = False
-        self._compressed = b""
-        self._ready = memoryview(b"")
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def readinto(self, buffer: Buffer) -> int:
-        while not self._ready:
-            if self._frame.eof:
-                self._compressed = self._frame.unused_data
-                self._frame, self._inside = self._new_frame(), False
-            self._compressed = self._compressed or self._file.read(_ZSTD_BITE)
-            if not self._compressed:
-                if self._inside:
-                    msg = "compressed data ended before the end-of-frame mark"
-                    raise EOFError(msg)
-                return 0
-            self._ready = memoryview(self._frame.decompress(self._compressed))
-            self._compressed, self._inside = b"", True
-        target = memoryview(buffer).cast("B")
-        count = min(len(target), len(self._ready))
-        target[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count

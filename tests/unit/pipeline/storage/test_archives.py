@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from pipeline.errors import DataError
-from pipeline.storage.archives import extract_archive, open_decompressed
+from pipeline.storage.archives import extract_archive
 
 FILES = {"a.txt": b"alpha", "deep/b.bin": bytes(range(256)) * 300}
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -138,27 +138,3 @@ def test_extract_archive_notices_a_cut_between_members(tmp_path: Path) -> None:
 def test_extract_archive_refuses_what_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged or not an archive we read"):
         unpack(tmp_path, b"hello, world" * 100)
-
-
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_open_decompressed_gives_the_content(tmp_path: Path, compression: str) -> None:
-    text = b"".join(b"line %d\n" % number for number in range(50_000))
-    path = tmp_path / "text"
-    path.write_bytes(COMPRESSIONS[compression](text))
-    with open_decompressed(path) as stream:
-        assert list(stream) == text.splitlines(keepends=True)
-
-
-def test_open_decompressed_reads_every_frame_of_a_zst_file(tmp_path: Path) -> None:
-    path = tmp_path / "text.zst"
-    path.write_bytes(b"".join(COMPRESSIONS["zst"](part) for part in (b"one ", b"two ", b"three")))
-    with open_decompressed(path) as stream:
-        assert stream.read() == b"one two three"
-
-
-@pytest.mark.parametrize("compression", ["gz", "bz2", "xz", "zst"])
-def test_open_decompressed_of_a_cut_file_is_bad_data(tmp_path: Path, compression: str) -> None:
-    path = tmp_path / "text"
-    path.write_bytes(COMPRESSIONS[compression](bytes(range(256)) * 1000)[:-5])
-    with pytest.raises(DataError, match="text: "), open_decompressed(path) as stream:
-        stream.read()
