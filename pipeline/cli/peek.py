@@ -157,6 +157,15 @@ def _json_file(name: str) -> Callable[[Path, int, Any], Iterator[str]]:
     return show
 
 
+def _tokenizer(folder: Path, count: int, decode: Any) -> Iterator[str]:
+    from pipeline.shards.tokenizer import DESCRIPTION_FILE, MODEL_FILE
+    from pipeline.storage.digests import sha256_file
+
+    yield from _json_file(DESCRIPTION_FILE)(folder, count, decode)
+    # What shards, checkpoints and errors call a tokenizer.
+    yield f"{MODEL_FILE} sha256 {sha256_file(folder / MODEL_FILE)}"
+
+
 def _predictions(folder: Path, count: int, _decode: Any) -> Iterator[str]:
     with (folder / "predictions.jsonl").open() as file:
         for _, line in zip(range(count), file, strict=False):
@@ -190,7 +199,7 @@ _SHOWN: dict[str, Callable[[Path, int, Any], Iterator[str]]] = {
     "shards": _shards,
     "scores": _json_file("scores.json"),
     "table": _json_file("table.json"),
-    "tokenizer": _json_file("tokenizer.json"),
+    "tokenizer": _tokenizer,
     "predictions": _predictions,
     "checkpoint": _checkpoint,
 }

@@ -1,5 +1,6 @@
 """`pipeline peek` at shards: text, by the tokenizer that made them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,11 @@ def test_peek_with_another_tokenizer_is_refused(project: Path) -> None:
     )
     assert said.code == ExitCode.USER_ERROR
     assert "is not the one that the shards were made with" in said.err
+
+
+def test_peek_at_a_tokenizer_shows_the_digest_that_its_shards_hold(project: Path) -> None:
+    run = pipeline(project, "list").lines[0].split()[0]
+    said = pipeline(project, "peek", f"{run}:pieces.tokenizer")
+    digest = said.lines[-1].rpartition(" ")[2]
+    (index,) = project.rglob("index-00000.json")
+    assert json.loads(index.read_text())["tokenizer"] == digest
