@@ -18,8 +18,10 @@ from pipeline.errors import (
     UserError,
     WorkerExit,
 )
+from pipeline.executors.base import Capacity
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.retry import GiveUp
+from pipeline.runner.schedule import demand, shortage
 from pipeline.runner.state import RunState, StageStatus
 from pipeline.spec.config import StageConfig
 from pipeline.spec.dag import Connection, Stage
@@ -58,11 +60,18 @@ class Driver:
     depend on which cell happened to finish first.
     """
 
-    def __init__(self, planned: PlannedStage, artifacts: Artifacts, plan_cell: PlanCell) -> None:
-        """Asks nothing yet; `artifacts` is where scores are read."""
+    def __init__(
+        self,
+        planned: PlannedStage,
+        artifacts: Artifacts,
+        plan_cell: PlanCell,
+        capacity: Capacity,
+    ) -> None:
+        """Asks nothing yet; `artifacts` is where scores are read, `capacity` what a cell may take."""
         self.planned = planned
         self._artifacts = artifacts
         self._plan_cell = plan_cell
+        self._capacity = capacity
         self._cells: list[tuple[Cell, PlannedStage]] = []
         self._outputs: dict[str, tuple[str, Mapping[str, Port]]] = {}
         self._history: list[CellResult] = []
@@ -196,6 +205,9 @@ class Driver:
             planned = self._plan_cell(stage)
         except StoreError as exc:  # a Source of its configuration that is not there
             raise DriverFailed(WorkerExit.CONFIG, f"cell {cell.name}: {exc}") from exc
+        lack = shortage(demand(stage, self._capacity), self._capacity)
+        if lack:
+            raise DriverFailed(WorkerExit.CONFIG, f"cell {cell.name}: {lack}")
         self._outputs[cell.name] = (stage.address, stage.spec.ports(stage.config)[1])
         self._cells.append((cell, planned))
         return cell.name, planned

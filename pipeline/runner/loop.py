@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pipeline.cache.leases import LeaseLost
-from pipeline.errors import ConfigError, DataError, InfrastructureError, InputError, WorkerExit
+from pipeline.errors import ConfigError, DataError, InfrastructureError, InputError
 from pipeline.executors.base import AttemptEnd, Executor
 from pipeline.planner.digests import Digests
 from pipeline.planner.inputs import inputs_of
@@ -27,7 +27,7 @@ from pipeline.runner.retry import (
     decide,
     past_attempts,
 )
-from pipeline.runner.schedule import Ready, Sleepers, Slots, demand, shortage
+from pipeline.runner.schedule import Ready, Sleepers, Slots, demand
 from pipeline.runner.state import RunState
 from pipeline.spec.dag import Stage
 from pipeline.spec.driver import Done
@@ -140,13 +140,19 @@ class Loop:
             for address in tuple(self._queue):
                 if self._slots.full or self._halting:
                     break
-                self._start(self._queue[address])
+                # The one before may have ended a driver, and with it cells that waited here.
+                if address in self._queue:
+                    self._start(self._queue[address])
             if not self._ready:
                 return
 
     def _prepare(self, planned: PlannedStage) -> None:
         """Now that the inputs are known, so is the content key: reuse, or queue."""
         address = planned.stage.address
+        asked_by = self.state.stages[address].driver
+        if asked_by and asked_by not in self._drivers:
+            self._journal.append(ev.StageBlocked(stage=address, by=asked_by))
+            return
         try:
             inputs = inputs_of(planned.stage, self.state.artifacts_of)
         except InputError as exc:
@@ -160,7 +166,8 @@ class Loop:
                 self._queue[address] = prepared
         # A driver is asked again each time: no key of its own says all that its cells depend on.
         elif self._is_as_planned(prepared):
-            driver = Driver(planned, self._attempts.artifacts, self._plan_cell)
+            capacity = self._executor.capacity
+            driver = Driver(planned, self._attempts.artifacts, self._plan_cell, capacity)
             self._drivers[address] = (driver, prepared)
             self._advance(address)
 
@@ -334,11 +341,6 @@ class Loop:
             self._fail(address, exc.verdict)
 
     def _take_cells(self, address: str, proposal: Proposal) -> None:
-        for name, planned in proposal.cells:
-            capacity = self._executor.capacity
-            lack = shortage(demand(planned.stage, capacity), capacity)
-            if lack:
-                raise DriverFailed(WorkerExit.CONFIG, f"cell {name}: {lack}")
         if not proposal.cells:
             return
         self._journal.append(proposed_event(address, proposal))

@@ -41,7 +41,7 @@ def pull(ctx: StageContext[PullConfig]) -> None:
 def next_cells(config: BanditConfig, history: Sequence[CellResult]) -> list[Cell] | Done:
     if config.misbehave == "idle" and history:
         return []
-    if config.misbehave == "crash":
+    if config.misbehave == "crash" or (config.misbehave == "crash later" and history):
         msg = "no idea"
         raise RuntimeError(msg)
     total = config.max_cells + (config.misbehave == "greedy")

@@ -255,6 +255,18 @@ def test_driver_that_breaks_its_contract_fails_with_the_cause(
     assert re.match(cause, failure.cause), failure.cause
 
 
+def test_driver_that_fails_takes_its_waiting_cells_with_it(study: Study) -> None:
+    lab, plan = study.lab, study.plan(misbehave="crash later", side_by_side=4)
+    state = lab.run(plan, FakeExecutor(study.write), jobs=1, keep_going=True).state
+    assert study.pulled == [0]
+    assert state.counts() == {"failed": 1, "done": 1, "blocked": 3}
+    study.pulled.clear()
+    # The first cell is reused this time, and its driver fails while the others get ready.
+    again = lab.run(plan, FakeExecutor(study.write), jobs=1, keep_going=True).state
+    assert study.pulled == []
+    assert again.counts() == {"failed": 1, "reused": 1, "blocked": 3}
+
+
 def test_driver_cell_that_never_fits_fails_the_driver(study: Study) -> None:
     executor = FakeExecutor(study.write, Capacity(cpus=0, memory_bytes=None, gpus=0))
     outcome = study.run(executor)
