@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,12 +26,17 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.executors.base import Executor
     from pipeline.planner.selection import Selection
     from pipeline.runner.outcome import RunOutcome
     from pipeline.runner.record import Request
+    from pipeline.runner.state import RunState
     from pipeline.spec.dag import Dag
     from pipeline.storage import Store
+
+_log = logging.getLogger(__name__)
 
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Stages side by side at most.")
@@ -95,8 +101,8 @@ def run(
 def resume(
     run_id: RunId = None, store: StoreUrl = None, output: OutputFormat = Output.TEXT
 ) -> None:
-    """Goes on with a run that was stopped or failed, with the file and settings it began with."""
-    _again(run_id, store, (), output)
+    """Goes on with all that is left of a run, with the file and settings it began with."""
+    _again(run_id, store, output)
 
 
 def retry(
@@ -105,8 +111,24 @@ def retry(
     store: StoreUrl = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Tries the failed stages of a run again, or only STAGE, with a fresh count of attempts."""
-    _again(run_id, store, (stage,) if stage else (), output)
+    """Tries what failed in a run again and what that blocked, or only STAGE.
+
+    Attempts are counted from the start. What was not reached for other reasons is left to resume.
+    """
+    _again(run_id, store, output, lambda state: [stage] if stage else _failed(state))
+
+
+def _failed(state: RunState) -> list[str]:
+    """The stages of the DAG that failed or are blocked; cells of a driver are its own matter."""
+    from pipeline.errors import UserError
+    from pipeline.runner.state import StageStatus
+
+    ended = (StageStatus.FAILED, StageStatus.BLOCKED)
+    failed = [a for a, one in state.stages.items() if one.status in ended and not one.driver]
+    if not failed:
+        msg = f"in run {state.run} nothing failed; `pipeline resume {state.run}` goes on with it"
+        raise UserError(msg)
+    return failed
 
 
 def _start(
@@ -151,7 +173,12 @@ def _start(
     _finish(outcome, place, output)
 
 
-def _again(run_id: str | None, url: str | None, targets: tuple[str, ...], output: Output) -> None:
+def _again(
+    run_id: str | None,
+    url: str | None,
+    output: Output,
+    narrow: Callable[[RunState], list[str]] | None = None,
+) -> None:
     from pipeline.cli.display import choose_display
     from pipeline.cli.loading import load_request
     from pipeline.cli.session import find_run, open_store, workdir
@@ -167,10 +194,11 @@ def _again(run_id: str | None, url: str | None, targets: tuple[str, ...], output
     found = find_run(place, run_id)
     request = read_record(place, found).request
     loaded = load_request(request)
+    state = load_run(place, found)
     selection = Selection.from_record(request.selection)
-    if targets:
-        selection = Selection(targets=targets, accept_code=selection.accept_code)
-    done = [a for a, one in load_run(place, found).stages.items() if one.succeeded]
+    if narrow is not None:
+        selection = selection.narrowed_to(narrow(state))
+    done = [address for address, one in state.stages.items() if one.succeeded]
     plan = make_plan(loaded, place, selection.after(done), workdir=workdir())
     options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
     with choose_display(output) as display, cancel_on_signals() as cancellation:
@@ -193,6 +221,13 @@ def _executor(dag: Dag) -> Executor:
     if dag.on != "local":
         msg = f"on: {dag.on}: this version runs on this machine only. Set `on: local`."
         raise UserError(msg)
+    names = {s.name: None for s in dag.stages.values() if s.resources.shm or s.resources.disk}
+    if names:
+        _log.warning(
+            "resources.shm and resources.disk are a pod's; here stages share what the machine has "
+            "(set in %s)",
+            ", ".join(names),
+        )
     return LocalExecutor()
 
 

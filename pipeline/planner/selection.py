@@ -50,6 +50,12 @@ class Selection:
         """The same selection for a resumed run in which `finished` are done."""
         return replace(self, finished=tuple(finished))
 
+    def narrowed_to(self, names: Iterable[str]) -> Self:
+        """The same selection for some of its stages: still forced, still nothing but `only`."""
+        if self.only:
+            return replace(self, only=tuple(names))
+        return replace(self, targets=tuple(names), until=())
+
 
 @dataclass(frozen=True)
 class Chosen:

@@ -79,3 +79,10 @@ def test_unknown_names_are_all_told_at_once(desk: Desk) -> None:
 def test_selection_survives_a_record() -> None:
     selection = Selection(targets=("a",), from_=("b",), accept_code=("c",))
     assert Selection.from_record(selection.as_record()) == selection
+
+
+def test_selection_narrowed_keeps_what_was_forced_and_that_it_was_only_this() -> None:
+    asked = Selection(targets=("a",), until=("b",), force=("c",), accept_code=("d",))
+    narrowed = asked.narrowed_to(["e"])
+    assert narrowed == Selection(targets=("e",), force=("c",), accept_code=("d",))
+    assert Selection(only=("a", "b")).narrowed_to(["b"]) == Selection(only=("b",))
