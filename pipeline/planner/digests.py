@@ -23,7 +23,7 @@ class Digests:
         self._sources: dict[str, str] = {}
 
     def code(self, spec: StageSpec, kind: str) -> Mapping[str, str]:
-        """File name -> digest of the code behind a stage kind."""
+        """Module name -> digest of the code behind a stage kind."""
         return self._code.of(spec, kind)
 
     def source(self, source: str) -> str:

@@ -26,7 +26,7 @@ class PlannedStage:
         key_parts: flat name -> value, e.g. "with.model.seq_len": 512; the plan key is the digest
             of its canonical JSON. Inputs stand in it as `input.shards` or `input.scores[0]`: plan key of the
             stage they come from plus "/port".
-        plan_key: hex; names results, state, staging and lease.
+        plan_key: hex; names results, staging and lease (state has its inputs in its name too).
         code_digest: digest of the "code.*" parts alone.
         reasons: one line each: "miss: with.model.seq_len 512 -> 256", "hit: plan key".
         artifacts: port -> artifact digest when the action is REUSE; empty otherwise.

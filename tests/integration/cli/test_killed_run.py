@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import ExitCode
 from tests.terminal import pipeline
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli.main import main; main()")
@@ -96,3 +97,14 @@ def test_follow_and_watch_of_a_running_run_end_with_it(tmp_path: Path) -> None:
             go.touch()
             assert "done with it\n" in follow.communicate(timeout=WAIT_SECONDS)[0]
             assert "✔" in watch.communicate(timeout=WAIT_SECONDS)[0]
+
+
+def test_cancel_now_ends_a_run_without_waiting_for_its_stage(tmp_path: Path) -> None:
+    script = 'trap "" TERM; echo at work; while :; do sleep 0.2; done'
+    (tmp_path / "dag.yaml").write_text(DAG.replace("echo at work; exec sleep 60", script))
+    with _command(tmp_path, "run", "dag.yaml") as run:
+        _wait(lambda: any("at work" in p.read_text() for p in tmp_path.rglob("rank-0.log")))
+        assert "asked to stop at once" in pipeline(tmp_path, "cancel", "--now").out
+        run.communicate(timeout=WAIT_SECONDS)
+        assert run.returncode == ExitCode.CANCELLED
+    assert pipeline(tmp_path, "list").lines[0].split()[2] == "cancelled"
