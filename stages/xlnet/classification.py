@@ -145,7 +145,7 @@ class Classification:
                 num_classes=len(self.class_names),
             )
         model = model.to_empty(device="cpu")
-        initialise(model, torch_generator(seed, "weights"))
+        initialise(model, torch_generator(seed, "weights"), std=self.shape.model.init_std)
         return model
 
     def _start_from(self, checkpoint: Path) -> None:

@@ -10,13 +10,17 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_i
 
 _Prob = Annotated[float, Field(ge=0, lt=1)]
 
-PRESETS: dict[str, dict[str, int]] = {
+PRESETS: dict[str, dict[str, int | float]] = {
     "large": {"num_layers": 24, "d_model": 1024, "num_heads": 16, "d_inner": 4096},
     "base": {"num_layers": 12, "d_model": 768, "num_heads": 12, "d_inner": 3072},
-    "small": {"num_layers": 6, "d_model": 256, "num_heads": 4, "d_inner": 1024},
-    "tiny": {"num_layers": 4, "d_model": 128, "num_heads": 4, "d_inner": 512},
+    "small": {"num_layers": 6, "d_model": 256, "num_heads": 4, "d_inner": 1024, "init_std": 0.035},
+    "tiny": {"num_layers": 4, "d_model": 128, "num_heads": 4, "d_inner": 512, "init_std": 0.05},
 }
-"""large and base are the paper's; small and tiny keep their proportions for a laptop."""
+"""large and base are the paper's; small and tiny keep their proportions for a laptop.
+
+Their weights begin larger, by the root of the width that base has over theirs: what attention adds
+to a residual then has base's size, where with 0.02 it would be lost in it.
+"""
 
 
 class ModelConfig(BaseModel):
@@ -29,6 +33,7 @@ class ModelConfig(BaseModel):
     d_model: int = Field(768, gt=0, multiple_of=2, description="residual width")
     num_heads: int = Field(12, gt=0)
     d_inner: int = Field(3072, gt=0, description="width inside the feed-forward part")
+    init_std: float = Field(0.02, gt=0, description="deviation of new weights")
 
     @model_validator(mode="before")
     @classmethod

@@ -11,8 +11,6 @@ from stages.xlnet.attention import RelativeAttention, Surroundings, surroundings
 from stages.xlnet.config import DropoutConfig, ModelConfig
 from stages.xlnet.positions import position_tables
 
-_INIT_STD = 0.02
-
 
 class FeedForward(nn.Module):
     """Two linear maps with GELU (tanh approximation) between, residual and norm."""
@@ -136,10 +134,10 @@ def _roll(past: Tensor, new: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, generator: torch.Generator) -> None:
+def initialise(model: nn.Module, generator: torch.Generator, *, std: float) -> None:
     """Draws every parameter of a model with a Backbone inside.
 
-    Weights, attention biases and segment keys from N(0, 0.02^2); biases 0, norms 1 and 0; the
+    Weights, attention biases and segment keys from N(0, std^2), 0.02 in the paper; biases 0, norms 1 and 0; the
     query stream's start vector uniform within sqrt(6 / (1 + d_model)), which is what the released
     code comes to, for it names no initialiser there.
 
@@ -154,4 +152,4 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             bound = math.sqrt(6 / (1 + parameter.numel()))
             parameter.uniform_(-bound, bound, generator=generator)
         else:
-            parameter.normal_(std=_INIT_STD, generator=generator)
+            parameter.normal_(std=std, generator=generator)

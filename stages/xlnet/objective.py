@@ -82,7 +82,7 @@ class PermutationLM:
         with torch.device("meta"):
             model = LanguageModel(config.model, vocabulary.size, config.dropout)
         self.model = model.to_empty(device="cpu")
-        initialise(self.model, torch_generator(seed, "weights"))
+        initialise(self.model, torch_generator(seed, "weights"), std=config.model.init_std)
         self.streams = {
             "rows": StreamSpec(
                 size=self._source.num_steps,

@@ -69,7 +69,7 @@ def programs(setting: Setting) -> tuple[Callable[[], Tensor], Callable[[], Tenso
         hidden=setting.dropout, attention=setting.dropout, activation=setting.dropout
     )
     ours = LanguageModel(SHAPE, VOCAB_SIZE, dropout)
-    initialise(ours, torch.Generator().manual_seed(0))
+    initialise(ours, torch.Generator().manual_seed(0), std=0.02)
     theirs: Any = XLNetLMHeadModel(
         XLNetConfig(
             vocab_size=VOCAB_SIZE,

@@ -31,7 +31,7 @@ def our_model(seed: int = 0) -> LanguageModel:
     """A small model in float64, no dropout, every parameter away from its special initial value."""
     generator = torch.Generator().manual_seed(seed)
     model = LanguageModel(SHAPE, VOCAB_SIZE, NO_DROPOUT).double()
-    initialise(model, generator)
+    initialise(model, generator, std=0.02)
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

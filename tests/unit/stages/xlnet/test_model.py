@@ -275,7 +275,7 @@ def test_row_that_sees_nothing_is_finite_in_every_precision(dtype: torch.dtype) 
 def test_initial_loss_is_that_of_a_nearly_uniform_guess() -> None:
     config = ModelConfig(preset="base", num_layers=2)
     model = LanguageModel(config, 32_000, NO_DROPOUT)
-    initialise(model, torch.Generator().manual_seed(0))
+    initialise(model, torch.Generator().manual_seed(0), std=0.02)
     inputs = case(batch=4, length=32, num_targets=16)
     with torch.no_grad():
         logits, _ = model(inputs.tokens, inputs.segments, inputs.keys, inputs.targets)
@@ -286,7 +286,7 @@ def test_initial_loss_is_that_of_a_nearly_uniform_guess() -> None:
 
 def test_initial_query_vector_is_uniform_within_its_bound() -> None:
     model = Backbone(ModelConfig(preset="base", num_layers=1), 10, NO_DROPOUT)
-    initialise(model, torch.Generator().manual_seed(0))
+    initialise(model, torch.Generator().manual_seed(0), std=0.02)
     assert model.query_init.abs().max().item() == pytest.approx(0.0883, abs=5e-4)
     drawn = dict(model.named_parameters())
     assert drawn["layers.0.attn.bias_content"].std().item() == pytest.approx(0.02, rel=0.1)
