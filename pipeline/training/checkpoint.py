@@ -53,7 +53,6 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        cursors: Mapping[str, int],
         *,
         engine: Engine,
         method: Method,
@@ -76,7 +75,6 @@ class Checkpoints:
             step=step,
             num_updates=engine.num_updates(),
             scaler=engine.scaler_state(),
-            cursors=dict(cursors),
             files=tuple(records),
             parameters=owners,
         )

@@ -47,7 +47,6 @@ class Manifest(BaseModel):
         step: steps done.
         num_updates: optimizer updates done; fp16 may have skipped some steps.
         scaler: the loss scaler's numbers; empty unless fp16.
-        cursors: stream -> examples given so far over all ranks.
         files: by rank.
         parameters: trainable parameter -> index into `files`.
     """
@@ -58,7 +57,6 @@ class Manifest(BaseModel):
     step: int = Field(ge=0)
     num_updates: int = Field(ge=0)
     scaler: dict[str, float]
-    cursors: dict[str, int]
     files: Annotated[tuple[FileRecord, ...], Field(min_length=1)]
     parameters: dict[str, Annotated[int, Field(ge=0)]]
 

@@ -233,7 +233,6 @@ class _Run:
             self._numbers.check(self._world)
         saved = self._checkpoints.save(
             self._step,
-            self._streams.cursors(self._step),
             engine=self._engine,
             method=self._method,
             buffers=self._buffers,

@@ -82,10 +82,6 @@ class Streams:
         self._rank, self._parts = rank, size * num_micro
         self._num_micro = num_micro
 
-    def cursors(self, step: int) -> dict[str, int]:
-        """Examples each stream has given over all ranks when `step` steps are done."""
-        return {name: step * spec.batch_size for name, spec in self._specs.items()}
-
     def picks(self, step: int) -> list[dict[str, Picks]]:
         """What this rank's micro-batches of the step hold; `step` counts from 0."""
         return [
