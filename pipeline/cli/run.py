@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.executors.base import Executor
+    from pipeline.planner.plan import Plan
     from pipeline.planner.selection import Selection
     from pipeline.runner.outcome import RunOutcome
     from pipeline.runner.record import Request
@@ -140,13 +142,10 @@ def _start(
     dry_run: bool,
     output: Output,
 ) -> None:
-    from pipeline.cli.display import choose_display
     from pipeline.cli.loading import load_request
     from pipeline.cli.plan import print_plan
     from pipeline.cli.session import open_store, remember_store, workdir
     from pipeline.planner.make_plan import make_plan
-    from pipeline.runner.cancel import cancel_on_signals
-    from pipeline.runner.outcome import RunOptions
     from pipeline.runner.record import make_record
     from pipeline.runner.run import run as run_plan
 
@@ -159,18 +158,7 @@ def _start(
     place.check_writable()
     remember_store(place)
     record = make_record(loaded, place, request, strict=strict)
-    options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
-    with choose_display(output) as display, cancel_on_signals() as cancellation:
-        outcome = run_plan(
-            plan,
-            place,
-            _executor(loaded),
-            options,
-            record=record,
-            listener=display,
-            cancellation=cancellation,
-        )
-    _finish(outcome, place, output)
+    _watched(partial(run_plan, record=record), plan, place, request, output)
 
 
 def _again(
@@ -179,14 +167,11 @@ def _again(
     output: Output,
     narrow: Callable[[RunState], list[str]] | None = None,
 ) -> None:
-    from pipeline.cli.display import choose_display
     from pipeline.cli.loading import load_request
     from pipeline.cli.session import find_run, open_store, workdir
     from pipeline.planner.make_plan import make_plan
     from pipeline.planner.selection import Selection
-    from pipeline.runner.cancel import cancel_on_signals
     from pipeline.runner.journal import load_run
-    from pipeline.runner.outcome import RunOptions
     from pipeline.runner.record import read_record
     from pipeline.runner.run import resume as resume_plan
 
@@ -200,18 +185,7 @@ def _again(
         selection = selection.narrowed_to(narrow(state))
     done = [address for address, one in state.stages.items() if one.succeeded]
     plan = make_plan(loaded, place, selection.after(done), workdir=workdir())
-    options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
-    with choose_display(output) as display, cancel_on_signals() as cancellation:
-        outcome = resume_plan(
-            plan,
-            place,
-            _executor(loaded),
-            options,
-            run_id=found,
-            listener=display,
-            cancellation=cancellation,
-        )
-    _finish(outcome, place, output)
+    _watched(partial(resume_plan, run_id=found), plan, place, request, output)
 
 
 def _executor(dag: Dag) -> Executor:
@@ -231,9 +205,20 @@ def _executor(dag: Dag) -> Executor:
     return LocalExecutor()
 
 
-def _finish(outcome: RunOutcome, store: Store, output: Output) -> None:
+def _watched(
+    run: Callable[..., RunOutcome], plan: Plan, store: Store, request: Request, output: Output
+) -> None:
+    """Runs a plan in front of the user, and ends as the run did."""
+    from pipeline.cli.display import choose_display
     from pipeline.cli.results import print_results
+    from pipeline.cli.session import workdir
+    from pipeline.runner.cancel import cancel_on_signals
+    from pipeline.runner.outcome import RunOptions
 
+    options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
+    executor = _executor(plan.dag)
+    with choose_display(output) as display, cancel_on_signals() as cancellation:
+        outcome = run(plan, store, executor, options, listener=display, cancellation=cancellation)
     if output is Output.TEXT:
         print_results(outcome.state, store)
     if outcome.error is not None:
