@@ -59,14 +59,19 @@ class Drift:
         self._memo = Memo(workdir / "digests.db")
         self._looks: dict[tuple[str, str], _Look] = {}
 
-    def check(self, planned: PlannedStage) -> None:
+    def check(self, planned: PlannedStage, *, imported: float | None = None) -> None:
         """Passes when code and sources are as planned; a comment or a touch is no change.
+
+        Args:
+            planned: the stage.
+            imported: by when (Unix) its worker had imported its code: whoever goes on editing
+                while it trains changes nothing of it. None: no worker has begun.
 
         Raises:
             Drifted: they are not; names the files.
             StoreError: a source cannot be read.
         """
-        code, sources = self._changed_code(planned), self._changed_sources(planned)
+        code, sources = self._changed_code(planned, imported), self._changed_sources(planned)
         if code or sources:
             raise Drifted(code, sources)
 
@@ -74,7 +79,7 @@ class Drift:
         """Closes the memo."""
         self._memo.close()
 
-    def _changed_code(self, planned: PlannedStage) -> list[str]:
+    def _changed_code(self, planned: PlannedStage, imported: float | None) -> list[str]:
         code = self._code(planned.stage.spec, planned.stage.kind)
         before = _parts(planned, "code.")
         names = sorted(before.keys() | code.digests.keys())
@@ -82,6 +87,7 @@ class Drift:
             str(code.files.get(name, name))
             for name in names
             if before.get(name) != code.digests.get(name)
+            and not _changed_after(code.files.get(name), imported)
         ]
 
     def _code(self, spec: StageSpec, kind: str) -> Code:
@@ -106,6 +112,11 @@ class Drift:
             for name, source in source_parts(planned.stage).items()
             if source_digest(source, self._memo) != before.get(name.removeprefix("source."))
         ]
+
+
+def _changed_after(file: Path | None, moment: float | None) -> bool:
+    """Whether a file's last change came later; the time of the inode's, which cannot be set."""
+    return file is not None and moment is not None and file.stat().st_ctime > moment
 
 
 def _parts(planned: PlannedStage, prefix: str) -> dict[str, object]:
