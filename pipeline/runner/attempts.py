@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -27,6 +28,9 @@ from pipeline.storage.failures import cause_and_fix
 from pipeline.storage.keys import check_key, safe_name
 
 _log = logging.getLogger(__name__)
+
+_IMPORT_SECONDS = 60.0
+"""A worker has imported all of its stage's code by then: torch and DeepSpeed take ten."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +86,18 @@ class Attempts:
         """Lets go of the memo of digests."""
         self._drift.close()
 
-    def check_as_planned(self, prepared: Prepared) -> None:
+    def check_as_planned(self, prepared: Prepared, *, imported: float | None = None) -> None:
         """Passes when code and sources still are those that the keys stand for.
 
         State made while sources changed may be of both contents, so it is given up. Code is read
-        when an attempt begins, right after it passed here.
+        when an attempt begins, right after it passed here; `imported` is as in `Drift.check`.
 
         Raises:
             ConfigError: they are not.
             StoreError: a source or the store cannot be read.
         """
         try:
-            self._drift.check(prepared.planned)
+            self._drift.check(prepared.planned, imported=imported)
         except Drifted as exc:
             if exc.sources:
                 self._store.remove_tree(f"state/{prepared.state_key}")
@@ -230,7 +234,8 @@ class Attempts:
             LeaseLost: the attempt holds the lease no more.
             StoreError: a part is missing, or the store failed.
         """
-        self.check_as_planned(running.prepared)
+        began = AttemptFolder(Path(running.job.folder)).job.stat().st_mtime
+        self.check_as_planned(running.prepared, imported=began + _IMPORT_SECONDS)
         planned, job = running.prepared.planned, running.job
         _, outputs = planned.stage.spec.ports(planned.stage.config)
         return self.artifacts.commit(

@@ -1,6 +1,7 @@
 """Whether files that change after a stage was planned are noticed, and only when they matter."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,22 @@ def test_drift_reads_no_code_again_once_it_has_settled(
     drift.check(planned)
     monkeypatch.setattr(drift_module, "CodeDigests", None)
     drift.check(planned)
+
+
+def test_drift_of_code_changed_after_it_was_imported_passes(
+    drift: Drift, planned: PlannedStage, folder: Path
+) -> None:
+    before = time.time() - 1
+    (folder / "beside.py").write_text("value = 2\n")
+    drift.check(planned, imported=before)
+    with pytest.raises(Drifted):
+        drift.check(planned, imported=time.time() + 60)
+
+
+def test_drift_of_sources_counts_until_the_end(
+    drift: Drift, planned: PlannedStage, folder: Path
+) -> None:
+    before = time.time() - 1
+    (folder / "data" / "a.txt").write_text("b")
+    with pytest.raises(Drifted):
+        drift.check(planned, imported=before)
