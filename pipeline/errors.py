@@ -40,6 +40,21 @@ NEVER_RETRIED: frozenset[int] = frozenset(
 """Worker exits that a second attempt would only repeat."""
 
 
+MAX_CAUSE_CHARACTERS = 2000
+
+
+def plain_text(text: str, limit: int = MAX_CAUSE_CHARACTERS) -> str:
+    """Text that every terminal and every JSON reader takes, cut in the middle where it is long.
+
+    File names and exceptions of others may hold half characters (lone surrogates): no encoder
+    takes them, and one in a journal would make it unreadable.
+    """
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class PipelineError(Exception):
     """Root of the tree. One that reaches the command line unwrapped is our own bug."""
 

@@ -162,9 +162,12 @@ def plain_files(folder: Path) -> Iterator[Path]:
     """Every file below a folder, in order.
 
     Raises:
-        DataError: something below is neither a file nor a folder.
+        DataError: it is no folder, or something below is neither a file nor a folder.
         OSError: the folder cannot be read.
     """
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        msg = f"output {folder}: is no folder any more. Write files into the folder that was given."
+        raise DataError(msg)
     for path in sorted(folder.iterdir()):
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):

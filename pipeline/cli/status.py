@@ -59,11 +59,17 @@ def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
     """Lists the runs of a store, the newest last."""
     from pipeline.cli.numbers import duration, moment
     from pipeline.cli.session import open_store
+    from pipeline.errors import StoreError
     from pipeline.runner.journal import list_runs
     from pipeline.runner.run import current_state
 
     place = open_store(store)
-    states = [current_state(place, run) for run in list_runs(place)]
+    states = []
+    for run in list_runs(place):
+        try:
+            states.append(current_state(place, run))
+        except StoreError as error:
+            print(f"{run}  cannot be read: {error}", file=sys.stderr)
     if output is Output.JSON:
         print(json.dumps([_document(state) for state in states], indent=2))
         return

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from pipeline.errors import InfrastructureError, UserError, WorkerError, WorkerExit
+from pipeline.errors import InfrastructureError, UserError, WorkerError, WorkerExit, plain_text
 from pipeline.node.harness import run_stage
 from pipeline.node.lifeline import die_with
 from pipeline.spec.attempt import AttemptFolder, RankFailure
@@ -24,6 +24,7 @@ from pipeline.spec.job import Job
 
 _LIBC = ctypes.CDLL(None)
 _TRACEBACK_LINES = 40
+_TRACEBACK_CHARACTERS = 20_000
 _CRASHED = 1
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _log = logging.getLogger(__name__)
@@ -138,11 +139,11 @@ def describe_failure(exc: BaseException) -> RankFailure:
     lines = "".join(traceback.format_exception(exc)).splitlines()
     return RankFailure(
         type=type(exc).__name__,
-        message=message,
+        message=plain_text(message),
         # An error that explains itself needs no frames; they are in the log all the same.
         traceback=""
         if isinstance(exc, WorkerError | InfrastructureError)
-        else "\n".join(lines[-_TRACEBACK_LINES:]),
+        else plain_text("\n".join(lines[-_TRACEBACK_LINES:]), _TRACEBACK_CHARACTERS),
         exit_code=code,
         time=time.time(),
     )

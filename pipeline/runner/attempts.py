@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
 from pipeline.cache.state import list_state
-from pipeline.errors import DataError, StoreError
+from pipeline.errors import DataError, StoreError, UsageError
 from pipeline.planner.drift import Drift, Drifted
 from pipeline.planner.inputs import inputs_of
 from pipeline.planner.keys import content_key
@@ -232,11 +232,19 @@ class Attempts:
             ConfigError: code or sources changed while it ran: it may have been built from others.
             DataError: an output is empty, or two workers wrote the same file.
             LeaseLost: the attempt holds the lease no more.
-            StoreError: a part is missing, or the store failed.
+            StoreError: the store failed.
+            UsageError: a process ended well without handing in its outputs.
         """
-        began = AttemptFolder(Path(running.job.folder)).job.stat().st_mtime
+        job = running.job
+        if missing := self.artifacts.missing_parts(job.plan_key, job.attempt_id, job.world_size):
+            msg = (
+                f"rank {missing[0]} ended with 0 before its outputs were taken in. "
+                "Return from the stage; os._exit and exec leave nothing behind."
+            )
+            raise UsageError(msg)
+        began = AttemptFolder(Path(job.folder)).job.stat().st_mtime
         self.check_as_planned(running.prepared, imported=began + _IMPORT_SECONDS)
-        planned, job = running.prepared.planned, running.job
+        planned = running.prepared.planned
         _, outputs = planned.stage.spec.ports(planned.stage.config)
         return self.artifacts.commit(
             job.plan_key,

@@ -12,6 +12,7 @@ from pipeline.storage import Store
 
 _log = logging.getLogger(__name__)
 
+_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 1.0
 _REMOTE_POLL_SECONDS = 5.0
 """Pauses between looks at the store; on an object store each look is a paid request."""
@@ -30,13 +31,13 @@ class Cancellation:
 
 @contextmanager
 def cancel_on_signals() -> Iterator[Cancellation]:
-    """SIGINT and SIGTERM become requests while the block lasts. For the main thread."""
+    """SIGINT, SIGTERM and a closed terminal become requests for the block. In the main thread."""
     cancellation = Cancellation()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         cancellation.request()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _ASKING}
     try:
         yield cancellation
     finally:

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, plain_text
 from pipeline.storage.digests import canonical_json
+
+_Words = Annotated[str, BeforeValidator(plain_text)]
+"""What comes from outside: exceptions, hosts, file names."""
 
 How = Literal["plan key", "content key", "accepted code"]
 """What matched when a result was reused."""
@@ -39,7 +42,7 @@ class RunStarted(_Event):
 
     kind: Literal["run_started"] = "run_started"
     dag: str
-    host: str
+    host: _Words
     pid: int
 
 
@@ -56,7 +59,7 @@ class StageReused(_Event):
     kind: Literal["stage_reused"] = "stage_reused"
     stage: str
     how: How
-    reason: str
+    reason: _Words
     artifacts: dict[str, str]
 
 
@@ -74,7 +77,7 @@ class StageWaiting(_Event):
 
     kind: Literal["stage_waiting"] = "stage_waiting"
     stage: str
-    holder: str
+    holder: _Words
 
 
 class AttemptStarted(_Event):
@@ -99,7 +102,7 @@ class AttemptEnded(_Event):
     exit_code: int
     exit_class: Literal["done", "fatal", "free", "counted", "cancelled"]
     rank: int | None = None
-    cause: str = ""
+    cause: _Words = ""
     step: int | None = None
 
 
@@ -110,7 +113,7 @@ class RetryScheduled(_Event):
     stage: str
     attempt: int
     delay_seconds: float
-    why: str
+    why: _Words
 
 
 class StageFinished(_Event):
@@ -131,9 +134,9 @@ class StageFailed(_Event):
     rank: int | None
     exit_code: int
     exit_name: str
-    cause: str
-    log: str
-    advice: str
+    cause: _Words
+    log: _Words
+    advice: _Words
 
 
 class StageCancelled(_Event):
@@ -141,7 +144,7 @@ class StageCancelled(_Event):
 
     kind: Literal["stage_cancelled"] = "stage_cancelled"
     stage: str
-    cause: str
+    cause: _Words
 
 
 class StageBlocked(_Event):
@@ -185,7 +188,7 @@ class RunEnded(_Event):
     kind: Literal["run_ended"] = "run_ended"
     status: Literal["succeeded", "failed", "cancelled", "interrupted"]
     counts: dict[str, int]
-    cause: str = ""
+    cause: _Words = ""
 
 
 Event = (

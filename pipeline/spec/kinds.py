@@ -7,6 +7,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -166,7 +167,9 @@ def _module_of(file: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         # Not `spec.loader.exec_module`: byte code beside the file goes by size and whole seconds.
-        exec(compile(content, str(file), "exec"), vars(module))
+        # What it prints must not stand in the middle of what the command prints.
+        with redirect_stdout(sys.stderr):
+            exec(compile(content, str(file), "exec"), vars(module))
     except (Exception, SystemExit) as exc:
         del sys.modules[name]
         msg = f"{file} does not import: {_cause(exc, file)}"

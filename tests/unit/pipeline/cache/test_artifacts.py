@@ -127,6 +127,20 @@ def test_write_part_refuses_a_link(artifacts: Artifacts) -> None:
         artifacts.write_part(PLAN_KEY, "attempt-1", PORTS)
 
 
+def test_write_part_refuses_a_link_in_place_of_the_folder(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    folder = artifacts.staging(PLAN_KEY, "attempt-1", "out")
+    foreign = tmp_path / "foreign"
+    write_files(foreign, {"theirs": b"1"})
+    mode = (foreign / "theirs").stat().st_mode
+    folder.rmdir()
+    folder.symlink_to(foreign)
+    with pytest.raises(DataError, match="is no folder any more"):
+        artifacts.write_part(PLAN_KEY, "attempt-1", PORTS)
+    assert (foreign / "theirs").stat().st_mode == mode
+
+
 def test_write_part_refuses_a_pipe(artifacts: Artifacts) -> None:
     os.mkfifo(artifacts.staging(PLAN_KEY, "attempt-1", "out") / "pipe")
     with pytest.raises(DataError, match="pipe: is a special file"):

@@ -91,3 +91,12 @@ def test_encode_is_one_flat_object() -> None:
 def test_decode_anything_else_names_the_place(data: bytes) -> None:
     with pytest.raises(StoreError, match=r"^file:///s/runs/r/events/1\.json: not an event"):
         decode(data, "file:///s/runs/r/events/1.json")
+
+
+def test_event_with_a_half_character_can_be_read_back() -> None:
+    event = ev.AttemptEnded(
+        stage="a", attempt=1, exit_code=65, exit_class="fatal", cause="bad file a\udcff.txt"
+    )
+    entry = Entry(1, 2.0, event)
+    assert decode(encode(entry), "here") == entry
+    assert event.cause == "bad file a\\udcff.txt"
