@@ -141,6 +141,15 @@ def test_classifier_learns_writes_scores_and_a_line_a_document(
     assert read_shape(tmp_path / "checkpoint").classes == ("topic0", "topic1", "topic2")
 
 
+def test_confusion_counts_true_classes_by_row() -> None:
+    pairs = (("a", "a"), ("a", "b"), ("b", "b"), ("a", "b"))
+    found = [
+        classify.Line(document=number, label=label, predicted=predicted, probs={})
+        for number, (label, predicted) in enumerate(pairs)
+    ]
+    assert classify._confusion(("a", "b"), found).values.tolist() == [[1, 2], [0, 1]]
+
+
 def test_classifier_refuses_a_checkpoint_of_another_tokenizer(
     tmp_path: Path, pretrained: Path, labelled: dict[str, Path]
 ) -> None:
