@@ -43,6 +43,7 @@ class Agent:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._shares: list[NodeShare] = []
         self._asked = False
+        self._stopping = False
         # The handlers only take note; the byte on the wake-up pipe ends the wait.
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -54,6 +55,11 @@ class Agent:
     def shares(self) -> Sequence[NodeShare]:
         """Those that run."""
         return tuple(self._shares)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._stopping
 
     def begin(self, order: NodeOrder) -> None:
         """Starts the ranks of an attempt on this node."""
@@ -95,7 +101,7 @@ class Agent:
         end_children()
 
     def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked = True
+        self._asked = self._stopping = True
 
     def _fork_rank(self, order: NodeOrder, world: World) -> int:
         environment = rank_environment(order.job, world, order.meeting, order.devices)
@@ -151,15 +157,26 @@ class Agent:
 def main() -> int:
     """`python -m pipeline.node.agent JOB_FILE NODE ADDRESS PORT`: one node of an attempt, as PID 1.
 
-    Rank 0's node is at ADDRESS. OPENBLAS_NUM_THREADS=1 belongs into the environment: workers are
+    Rank 0's node is at ADDRESS. What it serves over HTTP stands in the environment: see
+    `pipeline.node.exposition`. OPENBLAS_NUM_THREADS=1 belongs into the environment: workers are
     forks, and a thread of numpy's BLAS does not survive one.
     """
+    # Deferred: on one machine an agent serves nothing, and this would double what it imports.
+    from pipeline.node.exposition import AgentPages, ExpositionSettings  # noqa: PLC0415
+
     job_file, node, address, port = sys.argv[1:]
     job = Job.model_validate_json(Path(job_file).read_bytes())
+    settings = ExpositionSettings.from_environment(os.environ)
+    pages = None if settings.port is None else AgentPages(job, settings)
     agent = Agent()
     agent.begin(NodeOrder(job, int(node), Meeting(address, int(port))))
     while not (ended := agent.take_ended()):
-        agent.turn()
+        agent.turn([] if pages is None else [pages.server.fileno()])
+        if pages is not None:
+            pages.server.serve()
+    if pages is not None:
+        pages.linger(lambda: agent.is_stopping)
+        pages.close()
     ((_, end),) = ended
     if end.cause:
         sys.stderr.write(f"{end.cause}\n")

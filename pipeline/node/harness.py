@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.cache import Artifacts
 from pipeline.cache.state import open_state
 from pipeline.errors import ConfigError, Preempted
-from pipeline.metrics.recorder import FileRecorder, NullRecorder
+from pipeline.metrics.recorder import FileRecorder, RankRecorder
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext, World
@@ -54,7 +54,11 @@ def run_stage(
     mirrors = folder.machine_cache / "state"
     scratch = folder.scratch / str(world.rank)
     scratch.mkdir(parents=True, exist_ok=True)
-    recorder = FileRecorder(folder.path) if world.rank == 0 else NullRecorder()
+    recorder = (
+        FileRecorder(folder.path)
+        if world.rank == 0
+        else RankRecorder(folder.path, world.rank, is_gang=job.launch is Launch.GANG)
+    )
     try:
         run(
             StageContext(

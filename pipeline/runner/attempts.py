@@ -185,6 +185,7 @@ class Attempts:
         while (folder := stages / safe_name(stage.address) / str(attempt)).exists():
             attempt += 1
         job = Job(
+            pipeline=self._dag,
             run=self._run,
             stage=stage.address,
             attempt=attempt,

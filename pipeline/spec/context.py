@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
+from pipeline.metrics.names import Metric
 from pipeline.spec.config import StageConfig
 from pipeline.spec.resources import EngineConfig
 
@@ -31,13 +32,26 @@ class World:
 
 
 class Recorder(Protocol):
-    """Takes numbers and pictures; never blocks a step, and does nothing on ranks above 0."""
+    """Takes numbers and pictures; never blocks a step.
+
+    Every rank may tell it everything. What is told once a stage (all metrics without a `rank`
+    label, progress, pictures) is kept of rank 0.
+    """
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """A value at a step; the newest is what Prometheus sees."""
 
     def count(self, name: str, n: float = 1) -> None:
         """Adds to a counter that only grows."""
+
+    def gauge(self, name: str, value: float) -> None:
+        """The newest value of a gauge, for Prometheus alone: no point of a curve."""
+
+    def observe(self, name: str, value: float) -> None:
+        """One more value of a histogram of `metrics.names`, for Prometheus alone."""
+
+    def prepare(self, *metrics: Metric) -> None:
+        """Lets the counters and histograms that a stage will tell begin at 0."""
 
     def show(self, picture: "Picture", step: int) -> None:
         """A picture for the report."""

@@ -12,6 +12,7 @@ class Job(BaseModel):
     """One attempt at one stage; written as job.json into the attempt's folder before it starts.
 
     Attributes:
+        pipeline: the DAG's name, for who looks on.
         run: id of the run.
         stage: address in the DAG, e.g. "finetune[seed=2]".
         attempt: counts from 1 within the run.
@@ -30,6 +31,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    pipeline: str = ""
     run: str
     stage: str
     attempt: int

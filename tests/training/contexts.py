@@ -6,6 +6,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from pipeline.metrics.names import Metric
 from pipeline.metrics.pictures import Picture
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext, State, World
@@ -19,6 +20,9 @@ class KeptRecorder:
     def __init__(self) -> None:
         self.scalars: dict[str, dict[int, float]] = {}
         self.counts: dict[str, float] = {}
+        self.gauges: dict[str, float] = {}
+        self.observed: dict[str, list[float]] = {}
+        self.prepared: set[str] = set()
         self.steps: list[tuple[int, int]] = []
 
     def scalar(self, name: str, value: float, step: int) -> None:
@@ -26,6 +30,15 @@ class KeptRecorder:
 
     def count(self, name: str, n: float = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + n
+
+    def gauge(self, name: str, value: float) -> None:
+        self.gauges[name] = value
+
+    def observe(self, name: str, value: float) -> None:
+        self.observed.setdefault(name, []).append(value)
+
+    def prepare(self, *metrics: Metric) -> None:
+        self.prepared |= {metric.name for metric in metrics}
 
     def progress(
         self, step: int, total_steps: int, loss: float | None, rate: float, unit: str

@@ -48,6 +48,14 @@ def _join_inputs(ctx: Context) -> None:
     (ctx.outputs["out"] / "joined.txt").write_text(joined)
 
 
+def _count_items(ctx: Context) -> None:
+    """Tells numbers, as a worker of a stage that does not train; ends when asked to."""
+    ctx.recorder.count("stage_items_total{unit=documents}", 3 + ctx.world.rank)
+    ctx.recorder.gauge(f"host_memory_bytes{{rank={ctx.world.rank}}}", 1e6)
+    ctx.recorder.progress(1, 2, None, 1.0, "documents")
+    _wait_for_stop(ctx)
+
+
 def _hash_order(ctx: Context) -> None:
     letters = {"a", "b", "c", "d", "e"}
     (ctx.outputs["out"] / "order.json").write_text(json.dumps(list(letters)))
@@ -162,6 +170,7 @@ _DEEDS: dict[str, Callable[[Context], None]] = {
     "memory": _memory,
     "segfault": _segfault,
     "wait for stop": _wait_for_stop,
+    "count items": _count_items,
     "ignore stop": _ignore_stop,
     "family": _family,
     "environment": _environment,
