@@ -21,7 +21,7 @@ class Scraped:
 def parse(text: str, *, accept: str = OPENMETRICS) -> list[Scraped]:
     """Every series of a page; raises ValueError where it breaks the rules of its format."""
     parser = openmetrics if accept == OPENMETRICS else older
-    families = parser.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    families = parser.text_string_to_metric_families(text)
     return [
         Scraped(sample.name, dict(sample.labels), sample.value)
         for family in families

@@ -1,6 +1,7 @@
 """What a rank hands over is what is read, whatever happens in between."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -84,23 +85,27 @@ def test_damaged_file_of_a_rank_is_left_out(tmp_path: Path, damage: bytes) -> No
 def test_reader_beside_a_writer_sees_no_torn_values(tmp_path: Path) -> None:
     """Two counters that always move together are never seen apart."""
     file = SeriesFile(tmp_path / "0")
-    done = threading.Event()
+    enough = threading.Event()
+    written = 0
 
     def write() -> None:
-        for _ in range(3000):
+        nonlocal written
+        while not enough.is_set():
             file.add("train_steps_total", 1)
             file.add("train_samples_total", 1)
             file.flush()
-        done.set()
+            written += 1
 
     writer = threading.Thread(target=write)
     writer.start()
-    looks = 0
-    while not done.is_set():
+    seen: set[float] = set()
+    give_up = time.monotonic() + 20
+    while len(seen) < 20 and time.monotonic() < give_up:
         found = [sample.value for sample in read_series(tmp_path)]
         if found:
             assert found[0] == found[1]
-            looks += 1
+            seen.add(found[0])
+    enough.set()
     writer.join()
-    assert looks > 10
-    assert [sample.value for sample in read_series(tmp_path)] == [3000, 3000]
+    assert len(seen) == 20
+    assert [sample.value for sample in read_series(tmp_path)] == [written, written]
