@@ -21,6 +21,7 @@ from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
 from pipeline.runner.schedule import Demand
 from pipeline.spec.attempt import AttemptFolder
+from pipeline.spec.dag import environment_values
 from pipeline.spec.job import Job, state_key
 from pipeline.spec.stage import Launch
 from pipeline.storage import Store
@@ -208,6 +209,11 @@ class Attempts:
             grace_seconds=self._options.grace_seconds,
             store=self._store.url,
             folder=str(folder),
+            dag=self._dag,
+            key_parts=dict(prepared.planned.key_parts),
+            resources=stage.resources,
+            retry=stage.retry,
+            environment=environment_values(stage),
         )
         if prepared.planned.forced and attempt == 1:
             # Built anew means from the start, not from the last checkpoint of what is there.

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.resources import EngineConfig, Resources, Retry
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_-]*$"
-DAG_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+DAG_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"
 MAX_SEED = 2**63 - 1
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,7 +47,7 @@ class ProfileBlock(BaseModel):
     store: str | None = Field(
         None, min_length=1, description="URL of the artifact store; default: .pipeline"
     )
-    cluster: dict[str, Any] = Field({}, description="settings of the cluster")
+    cluster: ClusterSettings = Field(ClusterSettings(), description="settings of the cluster")
 
 
 class DagBlock(BaseModel):

@@ -7,7 +7,9 @@ from typing import Any
 
 from typing_extensions import override
 
+from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.config import StageConfig
+from pipeline.spec.job import EnvironmentValue
 from pipeline.spec.resources import EngineConfig, Resources, Retry
 from pipeline.spec.stage import StageSpec
 
@@ -76,6 +78,14 @@ class Stage:
         return list(dict.fromkeys(c.stage for several in self.inputs.values() for c in several))
 
 
+def environment_values(stage: Stage) -> tuple[EnvironmentValue, ...]:
+    """Which values of a stage's configuration came from the environment."""
+    return tuple(
+        EnvironmentValue(path=path, variables=variables)
+        for path, variables in sorted(stage.environment.items(), key=str)
+    )
+
+
 @dataclass(frozen=True)
 class Dag:
     """A whole DAG file under one profile.
@@ -85,7 +95,7 @@ class Dag:
         file: the DAG file; relative Sources start at its folder.
         on: executor name, "local" unless the profile says otherwise.
         store: fsspec URL of the artifact store, None for `.pipeline` in the working folder.
-        cluster: the profile's `cluster:` block as it stands; the executor it names validates it.
+        cluster: the profile's `cluster:` block; what `on: kubernetes` reads.
         stages: address -> Stage, upstream before downstream, otherwise in file order.
         resolved: the file after interpolation, profile, values and sets; what the run records.
             A value of the environment stands in it as `${env.NAME}`, a matrix as it is written.
@@ -95,6 +105,6 @@ class Dag:
     file: Path
     on: str
     store: str | None
-    cluster: Mapping[str, Any]
+    cluster: ClusterSettings
     stages: Mapping[str, Stage]
     resolved: Mapping[str, Any]

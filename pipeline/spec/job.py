@@ -4,8 +4,22 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.spec.resources import EngineConfig
+from pipeline.spec.resources import EngineConfig, Resources, Retry
 from pipeline.spec.stage import Launch
+
+
+class EnvironmentValue(BaseModel):
+    """A value of `config` that came from the environment, and may be a secret.
+
+    Attributes:
+        path: of the value within the configuration.
+        variables: whose values are part of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: tuple[str | int, ...]
+    variables: tuple[str, ...]
 
 
 class Job(BaseModel):
@@ -27,6 +41,10 @@ class Job(BaseModel):
         lease_token: who must hold the lease `plan_key` at commit; "" commits without one.
         store: fsspec URL of the artifact store.
         folder: local folder of the attempt: job.json, logs/, progress.json, metrics.jsonl, exits.
+        dag: name of the DAG.
+        key_parts: what plan_key is the digest of.
+        resources, retry: as the DAG file says; what a cluster is asked for.
+        environment: which values of `config` came from the environment.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +72,11 @@ class Job(BaseModel):
     grace_seconds: float
     store: str
     folder: str
+    dag: str = ""
+    key_parts: dict[str, str | int | float | bool | None] = {}
+    resources: Resources = Resources()
+    retry: Retry = Retry()
+    environment: tuple[EnvironmentValue, ...] = ()
 
     @property
     def state_key(self) -> str:

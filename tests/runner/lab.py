@@ -14,6 +14,7 @@ from pipeline.runner.cancel import Cancellation
 from pipeline.runner.outcome import Listener, RunOptions, RunOutcome
 from pipeline.runner.record import Request, RunRecord, make_record
 from pipeline.runner.run import resume, run
+from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.config import StageConfig
 from pipeline.spec.dag import Connection, Dag, Stage
 from pipeline.spec.job import Job
@@ -85,7 +86,7 @@ class Lab:
             file=self.folder / "dag.yaml",
             on="local",
             store=None,
-            cluster={},
+            cluster=ClusterSettings(),
             stages=stages,
             resolved={"name": "toys"},
         )

@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.executors.base import Capacity
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.runner.schedule import Demand, Ready, Slots, check_fits, demand, shortage
+from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.config import StageConfig
 from pipeline.spec.dag import Dag, Origin, Stage
 from pipeline.spec.resources import EngineConfig, NodeRange, Resources, Retry
@@ -78,7 +79,7 @@ def _plan(*stages: Stage, action: Action = Action.RUN) -> Plan:
         file=Path("/d/dag.yaml"),
         on="local",
         store=None,
-        cluster={},
+        cluster=ClusterSettings(),
         stages={s.address: s for s in stages},
         resolved={},
     )

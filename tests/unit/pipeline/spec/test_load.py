@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.dag import Connection, Origin
 from pipeline.spec.load import load_text
 from tests.builders import TOYS, load
@@ -48,7 +49,7 @@ def test_load_keeps_file_order_where_it_can(tmp_path: Path) -> None:
 def test_load_fills_in_defaults(tmp_path: Path) -> None:
     dag = load(tmp_path, TEXT)
     stage = dag.stages["cut"]
-    assert (dag.name, dag.on, dag.store, dag.cluster) == ("t", "local", None, {})
+    assert (dag.name, dag.on, dag.store, dag.cluster) == ("t", "local", None, ClusterSettings())
     assert (stage.resources.workers, stage.retry.max_attempts, stage.engine.zero_stage) == (1, 3, 0)
     assert (stage.timeout_seconds, stage.max_parallel, stage.matrix) == (None, None, {})
     assert dag.file == tmp_path / "dag.yaml"
@@ -73,7 +74,8 @@ def test_load_profile_replaces_the_whole_value(tmp_path: Path) -> None:
 
 def test_load_profile_says_where_to_run(tmp_path: Path) -> None:
     dag = load(tmp_path, TEXT, profile="cluster")
-    assert (dag.on, dag.store, dag.cluster) == ("kubernetes", "s3://b/5", {"namespace": "x"})
+    assert (dag.on, dag.store) == ("kubernetes", "s3://b/5")
+    assert dag.cluster == ClusterSettings(namespace="x")
 
 
 def test_load_relative_store_starts_at_the_dags_folder(tmp_path: Path) -> None:
@@ -114,7 +116,8 @@ def test_load_set_may_change_where_to_run(tmp_path: Path) -> None:
     dag = load(
         tmp_path, TEXT, profile="cluster", sets=["cluster.image=i:1", "store=s3://c", "seed=1"]
     )
-    assert (dag.cluster, dag.store) == ({"namespace": "x", "image": "i:1"}, "s3://c")
+    assert dag.store == "s3://c"
+    assert dag.cluster == ClusterSettings(namespace="x", image="i:1")
     assert dag.stages["a"].seed == 1
 
 

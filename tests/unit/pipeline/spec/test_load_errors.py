@@ -49,7 +49,7 @@ FILE = {
     "bad_name": (
         f"name: a/b\nstages:\n{CUT}",
         (
-            'dag.yaml:1:7: name: should match ^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$, not "a/b". '
+            'dag.yaml:1:7: name: should match ^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$, not "a/b". '
             "It is: letters, digits, _, . and -; names the DAG and its runs."
         ),
     ),

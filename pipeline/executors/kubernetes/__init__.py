@@ -1,0 +1,1 @@
+"""Stages as objects of a Kubernetes cluster."""

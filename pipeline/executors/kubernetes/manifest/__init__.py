@@ -1,0 +1,1 @@
+"""Kubernetes objects as plain data: pure functions of settings and jobs. No client here."""
