@@ -30,8 +30,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what wou
 def list_cache(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
     """Lists every result with its size, last use and stage."""
     from pipeline.cache.inventory import list_results
-    from pipeline.cli.numbers import moment, size
     from pipeline.cli.session import open_store
+    from pipeline.numbers import moment, size
 
     found = list_results(open_store(store))
     if output is Output.JSON:
@@ -62,9 +62,9 @@ def list_cache(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> No
 def verify_cache(store: StoreUrl = None) -> None:
     """Reads every artifact in full and compares it with its digests."""
     from pipeline.cache.inventory import verify_artifacts
-    from pipeline.cli.numbers import size
     from pipeline.cli.session import open_store
     from pipeline.errors import StageFailed
+    from pipeline.numbers import size
 
     place = open_store(store)
     count, total, damaged = 0, 0, 0
@@ -89,8 +89,8 @@ def clean_cache(
 ) -> None:
     """Removes what nothing refers to any more, and on request results that were not used."""
     from pipeline.cache.gc import Policy, plan_removals, remove
-    from pipeline.cli.numbers import size
     from pipeline.cli.session import open_store
+    from pipeline.numbers import size
 
     place = open_store(store)
     policy = Policy(

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from pipeline.cli.numbers import duration
 from pipeline.cli.options import Output
 from pipeline.cli.pace import Pace
 from pipeline.cli.sentences import sentence
+from pipeline.numbers import duration
 from pipeline.runner.events import encode
 from pipeline.runner.outcome import Listener
 from pipeline.runner.state import RunState, StageState, StageStatus

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.cli.numbers import duration, rate
 from pipeline.metrics.progress import Progress, read_progress
+from pipeline.numbers import duration, rate
 from pipeline.runner.state import StageState, StageStatus
 
 _MIN_SECONDS = 2.0

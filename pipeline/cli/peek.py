@@ -45,9 +45,9 @@ def peek(
 ) -> None:
     """Shows what an artifact is, and its first samples."""
     from pipeline.cache import Artifacts
-    from pipeline.cli.numbers import size
     from pipeline.cli.session import open_store, workdir
     from pipeline.errors import UserError
+    from pipeline.numbers import size
 
     place = open_store(store)
     artifacts = Artifacts(place, cache_folder=workdir() / "cache")

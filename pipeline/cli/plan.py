@@ -24,10 +24,7 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pipeline.planner.plan import Plan, PlannedStage
-    from pipeline.spec.dag import Stage
 
 _MAX_VALUE_WIDTH = 70
 
@@ -143,42 +140,17 @@ def _needs(planned: PlannedStage) -> str:
 
 
 def _print_origins(plan: Plan) -> None:
+    from pipeline.spec.settings import settings_of
+
     rows: dict[tuple[str, str, str], None] = {}
     for planned in plan.stages.values():
-        values = _values(planned.stage)
-        for path, origin in planned.stage.origins.items():
-            if path in values:
-                place = f"{origin.layer}{f' {origin.file}:{origin.line}' if origin.line else ''}"
-                # What the environment holds may be a secret.
-                hidden = ", ".join(f"${{env.{name}}}" for name in origin.environment)
-                rows[path, hidden or json.dumps(values[path]), place] = None
+        stage = planned.stage
+        for path, setting in settings_of(stage).items():
+            rows[f"stages.{stage.name}.{path}", setting.text, setting.origin] = None
     width = max((len(f"{path} = {value}") for path, value, _ in rows), default=0)
     print()
     for path, value, place in rows:
         print(f"{f'{path} = {value}'.ljust(min(width, _MAX_VALUE_WIDTH))}  {place}")
-
-
-def _values(stage: Stage) -> dict[str, Any]:
-    """Path in the DAG file -> value, of all that stage settings can say."""
-    blocks = {
-        "with": stage.config.model_dump(mode="json"),
-        "resources": stage.resources.model_dump(mode="json"),
-        "deepspeed": stage.engine.model_dump(mode="json"),
-        "retry": stage.retry.model_dump(mode="json"),
-        "seed": stage.seed,
-        "timeout_seconds": stage.timeout_seconds,
-        "max_parallel": stage.max_parallel,
-    }
-    return dict(_leaves(blocks, f"stages.{stage.name}"))
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in items:
-        if isinstance(item, dict | list) and item:
-            yield from _leaves(item, f"{path}.{key}")
-        else:
-            yield f"{path}.{key}", item
 
 
 def _document(plan: Plan, *, show_origin: bool) -> dict[str, Any]:

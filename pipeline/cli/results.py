@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from pipeline.cache import Artifacts
-from pipeline.cli.numbers import duration
 from pipeline.cli.peek import NOT_AS_ITS_KIND_SAYS
 from pipeline.cli.session import workdir
 from pipeline.errors import InputError
+from pipeline.numbers import duration
 from pipeline.runner.state import StageStatus
 from pipeline.spec.ports import PortKind
 from pipeline.spec.scores import read_scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.numbers import duration
+from pipeline.numbers import duration
 from pipeline.runner import events as ev
 
 if TYPE_CHECKING:

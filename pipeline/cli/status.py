@@ -57,9 +57,9 @@ def status(
 
 def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
     """Lists the runs of a store, the newest last."""
-    from pipeline.cli.numbers import duration, moment
     from pipeline.cli.session import open_store
     from pipeline.errors import StoreError
+    from pipeline.numbers import duration, moment
     from pipeline.runner.journal import list_runs
     from pipeline.runner.run import current_state
 
@@ -138,7 +138,7 @@ def _stage(stage: Any) -> dict[str, Any]:
 
 
 def _print_run(state: Any, record: Any) -> None:
-    from pipeline.cli.numbers import moment
+    from pipeline.numbers import moment
 
     print(_headline(state))
     print(f"  file      {record.request.file}")
@@ -157,7 +157,7 @@ def _print_run(state: Any, record: Any) -> None:
 
 
 def _print_stage(stage: Any) -> None:
-    from pipeline.cli.numbers import duration, moment
+    from pipeline.numbers import duration, moment
 
     print(f"\n{stage.address}  {stage.status}  ({stage.kind}, {stage.launch})")
     print(f"  plan key  {stage.plan_key}")

@@ -19,6 +19,7 @@ from pipeline.runner.machine import (
     installed_packages,
 )
 from pipeline.spec.dag import Dag
+from pipeline.spec.settings import settings_of
 from pipeline.storage import Store
 from pipeline.storage.digests import canonical_json
 
@@ -58,6 +59,8 @@ class RunRecord(BaseModel):
         resolved: the DAG after profile, values and sets; a value that came from the environment
             stands as `${env.NAME}`.
         seeds: stage address -> seed.
+        settings: stage address -> path -> (value as text, where it comes from), defaults too; see
+            `spec.settings`. Recorded, for defaults may be others by the time someone looks.
         packages: distribution -> version, of the runner's environment.
     """
 
@@ -70,6 +73,7 @@ class RunRecord(BaseModel):
     request: Request
     resolved: dict[str, Any]
     seeds: dict[str, int]
+    settings: dict[str, dict[str, tuple[str, str]]] = {}
     code: tuple[Checkout, ...]
     packages: dict[str, str]
     machine: Machine
@@ -107,6 +111,10 @@ def make_record(dag: Dag, store: Store, request: Request, *, strict: bool = Fals
         request=request,
         resolved=dict(dag.resolved),
         seeds={address: stage.seed for address, stage in dag.stages.items()},
+        settings={
+            address: {path: (one.text, one.origin) for path, one in settings_of(stage).items()}
+            for address, stage in dag.stages.items()
+        },
         code=checkouts(folders, strict=strict),
         packages=installed_packages(),
         machine=describe_machine(),

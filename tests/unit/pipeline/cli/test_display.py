@@ -20,11 +20,11 @@ from pipeline.cli.display import (
     choose_display,
     stage_table,
 )
-from pipeline.cli.numbers import duration, rate, size
 from pipeline.cli.options import Output
 from pipeline.cli.pace import Pace
 from pipeline.executors.base import AttemptEnd
 from pipeline.metrics.progress import Progress, ProgressFile
+from pipeline.numbers import duration, rate, size
 from pipeline.runner.state import AttemptState, StageState, StageStatus
 from tests.runner.lab import Lab, Toy
 
