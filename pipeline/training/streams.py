@@ -31,31 +31,43 @@ class StreamOrder:
     def picks(self, start: int, count: int) -> Picks:
         """The examples start, start + 1, ... start + count - 1 of all that are ever drawn."""
         numbers = np.arange(start, start + count, dtype=np.int64)
+        size = self._spec.size
         if self._spec.order == "rows":
             step, row = np.divmod(numbers, self._spec.batch_size)
-            epoch, position = np.divmod(step, self._spec.size)
+            epoch, position = np.divmod(step, size)
             return Picks(epoch=epoch, index=row, position=position)
-        epoch, position = np.divmod(numbers, self._spec.size)
+        first_epoch, first = divmod(start, size)
+        if first + count <= size:  # most batches; the general way costs a third of a whole batch
+            return Picks(
+                epoch=np.full(count, first_epoch),
+                index=self._shuffled(first_epoch, first, count),
+                position=numbers - first_epoch * size,
+            )
+        epoch, position = np.divmod(numbers, size)
         index = np.concatenate(
-            [self._shuffled(int(e), position[epoch == e]) for e in np.unique(epoch)]
+            [
+                self._shuffled(int(e), int(position[begin]), int(length))
+                for e, begin, length in zip(
+                    *np.unique(epoch, return_index=True, return_counts=True), strict=True
+                )
+            ]
         )
         return Picks(epoch=epoch, index=index, position=position)
 
-    def _shuffled(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Examples at consecutive, ascending positions of an epoch."""
+    def _shuffled(self, epoch: int, first: int, count: int) -> NDArray[np.int64]:
+        """The examples at positions first ... first + count - 1 of an epoch."""
         if epoch != self._epoch:
             self._epoch = epoch
             self._permutation = permutation(
                 self._spec.size, self._seed, "stream", self._name, epoch
             )
             self._block_start = -1
-        first = int(positions[0])
         offset = first - self._block_start
-        if self._block_start < 0 or offset < 0 or offset + len(positions) > len(self._block):
-            stop = min(first + max(_BLOCK, len(positions)), self._spec.size)
+        if self._block_start < 0 or offset < 0 or offset + count > len(self._block):
+            stop = min(first + max(_BLOCK, count), self._spec.size)
             self._block = self._permutation(np.arange(first, stop, dtype=np.int64))
             self._block_start, offset = first, 0
-        return self._block[offset : offset + len(positions)]
+        return self._block[offset : offset + count]
 
 
 class Streams:
