@@ -82,6 +82,7 @@ class Attempts:
         self._run = run
         self._options = options
         self._drift = Drift(options.workdir)
+        self._retired: dict[str, Running] = {}
 
     def close(self) -> None:
         """Lets go of the memo of digests."""
@@ -153,6 +154,8 @@ class Attempts:
 
     def reserve(self, plan_key: str) -> str | None:
         """Takes the lease of a result; the id of the attempt that may build it, None when held."""
+        if plan_key in self._retired:
+            self.tidy()
         # New for each attempt: a process of an earlier one that still lives cannot commit.
         attempt_id = f"{self._run}-{secrets.token_hex(4)}"
         if not self._keeper.acquire(plan_key, attempt_id):
@@ -343,12 +346,22 @@ class Attempts:
         """Notes what this stage of this DAG was last, for `explain`."""
         self._results.set_latest(self._dag, planned.stage.address, planned.plan_key)
 
-    def discard(self, running: Running) -> None:
-        """Removes what an ended attempt staged; a store that refuses is no reason to fail."""
-        try:
-            self.artifacts.discard(running.job.plan_key, running.job.attempt_id)
-        except StoreError as exc:
-            _log.warning("what attempt %s staged is left: %s", running.job.attempt_id, exc)
+    def retire(self, running: Running) -> None:
+        """Takes an ended attempt, for `tidy` to clean up behind when there is time."""
+        self._retired[running.job.plan_key] = running
+
+    def tidy(self) -> None:
+        """Removes what retired attempts staged, then gives their leases back.
+
+        A store that refuses is no reason to fail: whoever gets the lease sweeps again.
+        """
+        while self._retired:
+            plan_key, running = self._retired.popitem()
+            try:
+                self.artifacts.discard(plan_key, running.job.attempt_id)
+            except StoreError as exc:
+                _log.warning("what attempt %s staged is left: %s", running.job.attempt_id, exc)
+            self._keeper.release(plan_key)
 
     def newest_step(self, job: Job) -> int | None:
         """The training step of the newest checkpoint under `state/`; None without one."""

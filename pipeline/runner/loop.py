@@ -97,6 +97,7 @@ class Loop:
             while not self._settled():
                 self._heed_requests()
                 self._start_what_may()
+                self._attempts.tidy()
                 for end in self._wait():
                     self._take_in(end)
                 if time.monotonic() >= next_tick:
@@ -106,6 +107,7 @@ class Loop:
             self._abandon()
             raise
         finally:
+            self._attempts.tidy()
             self._digests.close()
         for address in (*self._sleeping, *self._drivers):
             self._journal.append(ev.StageCancelled(stage=address, cause="not gone on with"))
@@ -261,8 +263,7 @@ class Loop:
         else:
             step = self._attempts.newest_step(running.job)
             self._journal.append(ended_event(running.job, end, exit_class, step))
-        self._attempts.discard(running)
-        self._attempts.release(running.job.plan_key)
+        self._attempts.retire(running)
         self._slots.release(running.address)
         if exit_class is ExitClass.CANCELLED:
             cause = end.cause or "stopped"
