@@ -1,0 +1,1 @@
+"""Images: networks, augmentation, loading, and the stages that train on them."""

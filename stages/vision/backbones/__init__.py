@@ -1,0 +1,1 @@
+"""Image networks by name: `factory.create`, `config.BackboneConfig`."""

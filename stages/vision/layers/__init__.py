@@ -1,0 +1,1 @@
+"""The layers that image networks are made of."""
