@@ -65,13 +65,17 @@ class Agent:
         """Starts the ranks of an attempt on this node."""
         self._shares.append(NodeShare(order, self._fork_rank))
 
-    def turn(self, watched: Sequence[int] = ()) -> set[int]:
+    def turn(self, watched: Sequence[int] = (), *, pause_seconds: float | None = None) -> set[int]:
         """Sleeps until something happens, and does what it calls for.
+
+        Args:
+            watched: file descriptors that end the sleep when they are readable.
+            pause_seconds: sleeps no longer.
 
         Returns:
             which of `watched` are readable or closed, and which lifelines have ended.
         """
-        ready = self._sleep([*watched, *self._above])
+        ready = self._sleep([*watched, *self._above], pause_seconds)
         if self._asked:
             self._asked = False
             for share in self._shares:
@@ -117,13 +121,16 @@ class Agent:
         os.setpgid(pid, pid)
         return pid
 
-    def _sleep(self, watched: Iterable[int]) -> set[int]:
+    def _sleep(self, watched: Iterable[int], longest: float | None) -> set[int]:
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         for descriptor in watched:
             poll.register(descriptor, select.POLLIN)
         deadlines = [share.deadline for share in self._shares if share.deadline is not None]
-        pause = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        pauses = [] if longest is None else [longest]
+        if deadlines:
+            pauses.append(max(0.0, min(deadlines) - time.monotonic()))
+        pause = min(pauses, default=None)
         ready = {fd for fd, _ in poll.poll(None if pause is None else pause * 1000 + 1)}
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)

@@ -58,14 +58,22 @@ class ExpositionSettings:
 class AgentPages:
     """The pages of an agent that runs one attempt."""
 
-    def __init__(self, job: Job, settings: ExpositionSettings) -> None:
+    def __init__(
+        self, job: Job, settings: ExpositionSettings, *, problem: Callable[[], str] = lambda: ""
+    ) -> None:
         """Listens from now on; workers that are forked later let go of the sockets.
+
+        Args:
+            job: the attempt.
+            settings: of the pod.
+            problem: why the agent is not healthy, "" while it is.
 
         Raises:
             OSError: the port is taken.
         """
         self._job = job
         self._settings = settings
+        self._problem = problem
         self._num_scrapes = 0
         self.server = PageServer(
             {"/metrics": self._metrics, "/healthz": self._healthz}, port=settings.port or 0
@@ -102,4 +110,6 @@ class AgentPages:
 
     def _healthz(self, _accept: str) -> Page:
         # The agent's own loop answers: it hears of signals and of ranks that end.
+        if problem := self._problem():
+            return Page(f"{problem}\n".encode(), status="503 Service Unavailable")
         return Page(b"ok\n")

@@ -14,7 +14,7 @@ from pipeline.metrics.recorder import FileRecorder, RankRecorder
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext, World
-from pipeline.spec.job import Job
+from pipeline.spec.job import Job, scratch_folder
 from pipeline.spec.kinds import load_entry, load_kind
 from pipeline.spec.ports import Port
 from pipeline.spec.stage import Launch, StageSpec
@@ -52,7 +52,7 @@ def run_stage(
         store, cache_folder=folder.machine_cache, memo_folder=folder.verified_inputs
     )
     mirrors = folder.machine_cache / "state"
-    scratch = folder.scratch / str(world.rank)
+    scratch = scratch_folder(job) / str(world.rank)
     scratch.mkdir(parents=True, exist_ok=True)
     recorder = (
         FileRecorder(folder.path)

@@ -1,6 +1,8 @@
 """Where the ranks of one attempt meet, and the environment that tells them."""
 
+import fcntl
 import socket
+import struct
 from dataclasses import dataclass
 
 from pipeline.spec.attempt import SHARE_VARIABLE, share_name
@@ -9,6 +11,8 @@ from pipeline.spec.job import Job
 from pipeline.spec.stage import Launch
 
 LOOPBACK = "127.0.0.1"
+_SIOCGIFADDR = 0x8915
+"""Asks for an interface's address; netdevice(7)."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -21,6 +25,8 @@ class Meeting:
 
     address: str
     port: int
+    interface: str = ""
+    """What gloo shall use; "" leaves it to ask the DNS for this host's own name."""
 
 
 def world_of(job: Job, node: int, local_rank: int) -> World:
@@ -63,9 +69,28 @@ def rank_environment(
             "MASTER_ADDR": meeting.address,
             "MASTER_PORT": str(meeting.port),
         }
-        if meeting.address == LOOPBACK:
-            variables |= {"GLOO_SOCKET_IFNAME": _loopback_interface()}
+        interface = meeting.interface
+        if not interface and meeting.address == LOOPBACK:
+            interface = _loopback_interface()
+        if interface:
+            variables["GLOO_SOCKET_IFNAME"] = interface
     return variables
+
+
+def interface_of(address: str) -> str:
+    """The network interface that has an IPv4 address; "" where none has, or it cannot be told."""
+    if address.startswith("127."):
+        return _loopback_interface()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode()[:15])
+            try:
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
+            except OSError:
+                continue  # one without an IPv4 address
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return ""
 
 
 def _loopback_interface() -> str:

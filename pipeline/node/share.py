@@ -3,6 +3,7 @@
 Knows neither the stage nor how events arrive; `pipeline.node.agent` brings them.
 """
 
+import math
 import os
 import shutil
 import signal
@@ -13,15 +14,22 @@ from pathlib import Path
 
 from pipeline.errors import WorkerExit
 from pipeline.node.rendezvous import Meeting, world_of
-from pipeline.spec.attempt import AttemptFolder, NodeExit, RankFailure, log_tail, share_name
+from pipeline.spec.attempt import (
+    AttemptFolder,
+    NodeExit,
+    RankFailure,
+    log_tail,
+    share_name,
+)
 from pipeline.spec.context import World
-from pipeline.spec.job import Job
+from pipeline.spec.job import Job, scratch_folder
 from pipeline.spec.stage import Launch
 
 TIMED_OUT = 124
 # Ranks of a broken gang hang in a collective; there is nothing they could save.
 _BROKEN_GANG_GRACE_SECONDS = 1.0
 _CRASHED = 1
+_ABORT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,14 @@ class NodeShare:
         """Another node's share has failed: a gang has nothing left to save together."""
         self._stop(self._failure_grace)
 
+    def give_up(self, cause: str) -> None:
+        """The ranks hang: they write down where, and are killed; the share has failed."""
+        if self._verdict is None:
+            self._verdict = NodeExit(_CRASHED, None, None, cause, [], time.time())
+        for pid in self._ranks:
+            os.kill(pid, signal.SIGABRT)  # faulthandler prints every thread's stack
+        self._kill_at = min(self._kill_at or math.inf, time.monotonic() + _ABORT_SECONDS)
+
     def kill(self) -> None:
         """Ends the ranks at once."""
         self._ended_at_once = not self._killed
@@ -124,7 +140,7 @@ class NodeShare:
         """
         for local_rank in range(self.order.job.processes_per_node):
             rank = world_of(self.order.job, self.order.node, local_rank).rank
-            shutil.rmtree(self._folder.scratch / str(rank), ignore_errors=True)
+            shutil.rmtree(scratch_folder(self.order.job) / str(rank), ignore_errors=True)
         self._verdict = self._verdict or NodeExit(0, None, None, "", [], time.time())
         self._verdict.write(self._folder.node_exit(self.order.node))
         return self._verdict

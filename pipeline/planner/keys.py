@@ -22,6 +22,7 @@ from pipeline.planner.inputs import Inputs
 from pipeline.planner.plan import Action, PlannedStage
 from pipeline.spec.config import SourceText, Unkeyed
 from pipeline.spec.dag import Stage
+from pipeline.spec.job import content_key_of
 from pipeline.spec.stage import Launch
 from pipeline.storage.digests import canonical_json, digest_of
 
@@ -102,12 +103,6 @@ def content_key(planned: PlannedStage, inputs: Inputs) -> str:
         inputs: port -> artifact digest, or the list of a `many` port.
     """
     return content_key_of(planned.key_parts, inputs)
-
-
-def content_key_of(parts: Mapping[str, KeyPart], inputs: Inputs) -> str:
-    """`content_key` of a stage of which only the key parts are left, as in a recorded result."""
-    own = {name: value for name, value in parts.items() if not name.startswith("input.")}
-    return digest_of("content", {"parts": own, "inputs": inputs})
 
 
 def _flat(value: Any, path: _Path, name: str) -> Iterator[tuple[_Path, str, Any]]:

@@ -10,10 +10,11 @@ from pipeline.errors import InputError
 from pipeline.planner.changes import Change, changes, reasons
 from pipeline.planner.digests import Digests
 from pipeline.planner.inputs import Inputs, inputs_of
-from pipeline.planner.keys import content_key, content_key_of, planned_stage
+from pipeline.planner.keys import content_key, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.planner.selection import Chosen, Selection, choose
 from pipeline.spec.dag import Dag, Stage
+from pipeline.spec.job import content_key_of
 from pipeline.spec.stage import Launch
 from pipeline.storage import Store
 

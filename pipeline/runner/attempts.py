@@ -212,7 +212,6 @@ class Attempts:
             grace_seconds=self._options.grace_seconds,
             store=self._store.url,
             folder=str(folder),
-            dag=self._dag,
             key_parts=dict(prepared.planned.key_parts),
             resources=stage.resources,
             retry=stage.retry,

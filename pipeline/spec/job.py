@@ -1,11 +1,15 @@
 """The order a worker gets: one attempt at one stage, complete and serialisable."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.resources import EngineConfig, Resources, Retry
 from pipeline.spec.stage import Launch
+from pipeline.storage.digests import digest_of
 
 
 class EnvironmentValue(BaseModel):
@@ -26,7 +30,7 @@ class Job(BaseModel):
     """One attempt at one stage; written as job.json into the attempt's folder before it starts.
 
     Attributes:
-        pipeline: the DAG's name, for who looks on.
+        pipeline: the DAG's name.
         run: id of the run.
         stage: address in the DAG, e.g. "finetune[seed=2]".
         attempt: counts from 1 within the run.
@@ -41,7 +45,7 @@ class Job(BaseModel):
         lease_token: who must hold the lease `plan_key` at commit; "" commits without one.
         store: fsspec URL of the artifact store.
         folder: local folder of the attempt: job.json, logs/, progress.json, metrics.jsonl, exits.
-        dag: name of the DAG.
+        scratch: local folder for what a stage may lose; "" for one in `folder`.
         key_parts: what plan_key is the digest of.
         resources, retry: as the DAG file says; what a cluster is asked for.
         environment: which values of `config` came from the environment.
@@ -72,7 +76,7 @@ class Job(BaseModel):
     grace_seconds: float
     store: str
     folder: str
-    dag: str = ""
+    scratch: str = ""
     key_parts: dict[str, str | int | float | bool | None] = {}
     resources: Resources = Resources()
     retry: Retry = Retry()
@@ -89,6 +93,24 @@ class Job(BaseModel):
         return self.nodes * self.processes_per_node
 
 
+def scratch_folder(job: Job) -> Path:
+    """Where ranks' scratch folders go; the agent removes them when its ranks have ended."""
+    return Path(job.scratch) if job.scratch else AttemptFolder(Path(job.folder)).scratch
+
+
 def state_key(plan_key: str, content_key: str) -> str:
     """Names durable state: what another content of the inputs left is not gone on with."""
     return f"{plan_key}-{content_key[:16]}"
+
+
+def content_key_of(
+    parts: Mapping[str, str | int | float | bool | None], inputs: Mapping[str, str | list[str]]
+) -> str:
+    """The content key of a stage of which only the key parts are left, as in a recorded result.
+
+    Args:
+        parts: what the plan key is the digest of.
+        inputs: port -> artifact digest, or the list of a `many` port.
+    """
+    own = {name: value for name, value in parts.items() if not name.startswith("input.")}
+    return digest_of("content", {"parts": own, "inputs": inputs})

@@ -64,10 +64,14 @@ def stage_names(job: Job) -> StageNames:
     The run is not part of it, so what an earlier run left running is found and adopted; the store
     is, since the same result is built once in each.
     """
-    digest = digest_of("object", [job.dag, job.stage, job.plan_key, job.store])
+    digest = digest_of("object", [job.pipeline, job.stage, job.plan_key, job.store])
     base = "-".join(
         part
-        for part in (slug(job.dag, _MAX_PART), slug(job.stage, _MAX_PART), digest[:_DIGEST_LENGTH])
+        for part in (
+            slug(job.pipeline, _MAX_PART),
+            slug(job.stage, _MAX_PART),
+            digest[:_DIGEST_LENGTH],
+        )
         if part
     )
     assert len(base) <= _MAX_BASE  # by the three limits above
@@ -86,7 +90,7 @@ def stage_labels(job: Job) -> dict[str, str]:
         "app.kubernetes.io/name": "pipeline",
         MANAGED_BY: FIELD_MANAGER,
         COMPONENT: COMPONENT_STAGE,
-        DAG_LABEL: label_value(job.dag),
+        DAG_LABEL: label_value(job.pipeline),
         STAGE_LABEL: label_value(job.stage),
         RUN_LABEL: label_value(job.run),
         ATTEMPT_LABEL: str(job.attempt),
@@ -97,7 +101,7 @@ def stage_labels(job: Job) -> dict[str, str]:
 def stage_annotations(job: Job) -> Mapping[str, str]:
     """What labels are too small for, whole."""
     return {
-        DAG_ANNOTATION: job.dag,
+        DAG_ANNOTATION: job.pipeline,
         STAGE_ANNOTATION: job.stage,
         ATTEMPT_ANNOTATION: job.attempt_id,
         KEY_ANNOTATION: job.plan_key,
