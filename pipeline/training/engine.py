@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -135,14 +135,17 @@ class CoverageCheck:
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         }
+        self.last: nn.Parameter | None = None
+        """The parameter whose gradient came last."""
         self._handles = [
             parameter.register_post_accumulate_grad_hook(self._mark(name))  # type: ignore[no-untyped-call]
             for name, parameter in self._missing.items()
         ]
 
     def _mark(self, name: str) -> Callable[[Tensor], None]:
-        def mark(_parameter: Tensor) -> None:
+        def mark(parameter: Tensor) -> None:
             self._missing.pop(name, None)
+            self.last = cast("nn.Parameter", parameter)
 
         return mark
 

@@ -10,17 +10,19 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from pipeline.errors import ConfigError, DataError, Diverged, Preempted
+from pipeline.errors import ConfigError, DataError, Diverged, Preempted, StoreError
 from pipeline.spec.context import StageContext
 from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.clock import LastGradient, phase_clock
 from pipeline.training.config import TrainConfig
 from pipeline.training.engine import CoverageCheck, Engine
 from pipeline.training.engines import build_engine, uses_deepspeed
 from pipeline.training.export import MODEL_FILE, export_model
 from pipeline.training.guard import NotFinite, Seen, StepNumbers
 from pipeline.training.loader import Loader, StepData
-from pipeline.training.method import Method, to_device
+from pipeline.training.method import Costed, Method, to_device
 from pipeline.training.optim import Rule, decay_matrices
+from pipeline.training.peak import device_peak_flops
 from pipeline.training.schedules import learning_rate
 from pipeline.training.seeding import seed_torch
 from pipeline.training.streams import Streams
@@ -115,7 +117,9 @@ class _Run:
         self._numbers = StepNumbers(world.device, norm_may_overflow=fp16)
         self._buffers = _running_buffers(method.model)
         self._checkpoints = Checkpoints(ctx.state, ctx.world, world, keep=config.keep_checkpoints)
-        self._telemetry = Telemetry(ctx.recorder, config)
+        self._clock = phase_clock(world.device)
+        self._last_gradient: LastGradient | None = None
+        self._telemetry = _telemetry(method, config, ctx, world, num_micro)
         self._step = 0
         self._saved_step = 0
         self._saved_time = time.monotonic()
@@ -138,6 +142,7 @@ class _Run:
             stop=self._config.steps,
             pin=self._world.device.type == "cuda",
         )
+        self._telemetry.started(self._step)
         with loader:
             while self._step < self._config.steps:
                 self._one_step(loader.take())
@@ -157,8 +162,9 @@ class _Run:
                 export_model(self._engine, self._world, output / MODEL_FILE)
 
     def _one_step(self, data: StepData) -> None:
+        self._telemetry.take_pauses()  # what came before is no part of this step
         begin = time.perf_counter() - data.wait_seconds
-        weight = self._agree(data.weight)
+        weight, agreed = self._agree(data.weight)
         rate = learning_rate(self._config, self._step)
         number = self._step + 1
         last = number == self._config.steps
@@ -172,18 +178,22 @@ class _Run:
             scaler = self._engine.scaler_state()
             if scaler:
                 self._telemetry.scaler(number, scaler["scale"], self._engine.num_updates())
-        self._telemetry.timing(number, time.perf_counter() - begin, data.wait_seconds, logs=logs)
+        self._telemetry.phases({"data": data.wait_seconds, "agree": agreed, **self._clock.take()})
+        seconds = time.perf_counter() - begin - self._telemetry.take_pauses()
+        self._telemetry.timing(number, seconds, data.wait_seconds, logs=logs)
         if not last and _is_due(number, self._config.checkpoint_every):
             self._save()
         if self._evaluates_now():
             self._evaluate()
 
-    def _agree(self, my_weight: float) -> float:
+    def _agree(self, my_weight: float) -> tuple[float, float]:
         """One exchange before each step: its weight, who was asked to stop, whether to save.
 
         Returns:
-            The global weight of the step.
+            The global weight of the step, and the seconds that the exchange took: waiting for the
+            rank that is last.
         """
+        begin = time.perf_counter()
         age = time.monotonic() - self._saved_time
         limit = self._config.checkpoint_every_seconds
         # By rank 0's clock alone: the ranks' clocks differ, and all must save the same step.
@@ -191,6 +201,7 @@ class _Run:
         weight, stops, saves_now = self._world.sum(
             [my_weight, float(self._ctx.should_stop()), float(saves)]
         )
+        seconds = time.perf_counter() - begin
         if stops:
             self._stop()
         if saves_now:
@@ -198,7 +209,7 @@ class _Run:
         if not weight > 0:
             msg = f"step {self._step + 1}: no example of the global batch has a term in its loss"
             raise DataError(msg)
-        return weight
+        return weight, seconds
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -231,12 +242,16 @@ class _Run:
             return
         with self._way_back():
             self._numbers.check(self._world)
-        saved = self._checkpoints.save(
-            self._step,
-            engine=self._engine,
-            method=self._method,
-            buffers=self._buffers,
-        )
+        try:
+            saved = self._checkpoints.save(
+                self._step,
+                engine=self._engine,
+                method=self._method,
+                buffers=self._buffers,
+            )
+        except StoreError:
+            self._telemetry.checkpoint_failed()
+            raise
         self._saved_step, self._saved_time = self._step, time.monotonic()
         self._telemetry.checkpoint(saved)
 
@@ -244,18 +259,29 @@ class _Run:
         """Forward, backward and optimizer of one step; no host synchronisation of its own."""
         seed_torch(self._ctx.seed, "step", self._step, self._world.rank)
         self._numbers.begin()
+        self._clock.start()
         for place, batch in enumerate(data.micro_batches):
             last = place == len(data.micro_batches) - 1
             with self._engine.forward(last=last):
                 loss = self._method.loss(self._engine.model, to_device(batch, self._world.device))
             self._numbers.add(loss.total, loss.scores)
+            self._clock.lap("forward")
             self._engine.backward(loss.total, global_weight=weight, last=last)
+            if self._last_gradient is None:
+                self._clock.lap("backward")
+            else:
+                self._last_gradient.end_backward()
         if self._coverage is not None:
             self._coverage.finish()
+            if self._world.size > 1 and self._coverage.last is not None:
+                self._last_gradient = LastGradient(self._clock, self._coverage.last)
             self._coverage = None
         norm = self._engine.step(rate, want_norm=want_norm)
         self._numbers.end(self._step + 1, norm)
+        self._clock.lap("optimizer")
         broadcast_together(self._world, self._buffers.values())
+        if self._buffers and self._world.size > 1:
+            self._clock.lap("all_reduce")
 
     @contextmanager
     def _way_back(self) -> Iterator[None]:
@@ -274,6 +300,7 @@ class _Run:
 
     def _evaluate(self) -> dict[str, float]:
         """The method's scores over all ranks, recorded."""
+        begin = time.perf_counter()
         seed_torch(self._ctx.seed, "evaluate", self._step, self._world.rank)
         with self._stopping(), self._engine.evaluation():
             mine = self._method.evaluate(self._engine.model)
@@ -287,8 +314,26 @@ class _Run:
             name: total / weight
             for name, total, weight in zip(mine, sums[::2], sums[1::2], strict=True)
         }
-        self._telemetry.scores(self._step, scores)
+        self._telemetry.scores(self._step, scores, time.perf_counter() - begin)
         return scores
+
+
+def _telemetry(
+    method: Method,
+    config: TrainConfig,
+    ctx: StageContext[Any],
+    world: TrainingWorld,
+    num_micro: int,
+) -> Telemetry:
+    """With the cost of a step and the device's peak, where the method says the one."""
+    cost = peak = None
+    if isinstance(method, Costed):
+        cost = method.step_cost(
+            global_batch_size=config.global_batch_size, num_forwards=world.size * num_micro
+        )
+        if world.rank == 0:
+            peak = device_peak_flops(world.device, ctx.engine.precision)
+    return Telemetry(ctx.recorder, config, world, ctx.state.path, cost=cost, peak_flops=peak)
 
 
 def _num_micro(config: TrainConfig, ctx: StageContext[Any], world: TrainingWorld) -> int:

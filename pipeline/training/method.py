@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -106,6 +106,33 @@ class Method(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restores what `state_dict` gave, "per_row" tensors cut for this rank's rows."""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one step takes, over all ranks.
+
+    Attributes:
+        flops: arithmetic of forward and backward that the model itself asks for, a multiply-add
+            being two; recomputation, and what a particular implementation does besides, left out.
+        tokens: positions (or frames, or patches) that were trained on.
+    """
+
+    flops: float
+    tokens: float
+
+
+@runtime_checkable
+class Costed(Protocol):
+    """A method that says what its steps cost: what throughput and MFU are made of. Optional."""
+
+    def step_cost(self, *, global_batch_size: int, num_forwards: int) -> StepCost:
+        """The cost of a step.
+
+        Args:
+            global_batch_size: examples of the step, over all ranks.
+            num_forwards: forward passes they are cut into, over all ranks.
+        """
 
 
 @dataclass(frozen=True)

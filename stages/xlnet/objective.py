@@ -12,12 +12,21 @@ from torch.nn import functional
 from pipeline.errors import ConfigError
 from pipeline.shards import TokenShards
 from pipeline.spec.context import World
-from pipeline.training.method import Batch, Loss, MethodState, Picks, StreamSpec, to_device
+from pipeline.training.method import (
+    Batch,
+    Loss,
+    MethodState,
+    Picks,
+    StepCost,
+    StreamSpec,
+    to_device,
+)
 from pipeline.training.optim import ParameterRule
 from pipeline.training.seeding import derive, torch_generator
 from stages.xlnet.checkpoint import Shape
 from stages.xlnet.config import PretrainConfig
 from stages.xlnet.examples import NO_LABEL, ExampleSource
+from stages.xlnet.flops import train_flops
 from stages.xlnet.heads import LanguageModel
 from stages.xlnet.model import initialise
 from stages.xlnet.rows import Ids
@@ -109,6 +118,17 @@ class PermutationLM:
     def weight(self, batch: Batch) -> Tensor:
         """Number of targets."""
         return (batch["labels"] != NO_LABEL).sum()
+
+    def step_cost(self, *, global_batch_size: int, num_forwards: int) -> StepCost:
+        """Arithmetic of `flops.train_flops`; every position of a row counts as a token."""
+        flops = train_flops(
+            self._config.model,
+            self._config.rows,
+            self.shape.vocab_size,
+            rows_per_forward=global_batch_size // num_forwards,
+        )
+        tokens = global_batch_size * self._config.rows.seq_len
+        return StepCost(flops=global_batch_size * flops, tokens=tokens)
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Cross-entropy summed over targets; takes the memory on by one step."""

@@ -32,7 +32,7 @@ def test_train_records_loss_scores_and_counters(tmp_path: Path) -> None:
     train(Regression(), train_config(evaluate_every=2), ctx)
     recorder = recorder_of(ctx)
     assert list(recorder.scalars["train_loss"]) == [1, 2, 3, 4, 5, 6]
-    assert recorder.scalars["train_loss"] == recorder.scalars["train/squared_error"]
+    assert recorder.scalars["train_loss"] == recorder.scalars["train_score{score=squared_error}"]
     assert recorder.steps == [(step, 6) for step in range(1, 7)]
     assert list(recorder.scalars["eval_score{score=error}"]) == [2, 4, 6]
     assert recorder.counts["train_samples_total"] == 48
