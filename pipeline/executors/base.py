@@ -1,8 +1,8 @@
 """Where a stage runs: the protocol between the runner and a machine or a cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.spec.job import Job
 
@@ -26,6 +26,10 @@ class AttemptEnd:
         rank: the rank that failed first, None when none did or the agent itself died.
         cause: one line for a person: what happened, where, the exception's message.
         lost_node: the machine went away (preemption by the platform): retried, not counted.
+        advice: what to do about it; "" when the exit code says it all.
+        restarts: None: the attempt is over. n: the platform itself has started it anew for the
+            n-th time, under the same id; what is told is how the start before ended.
+        nodes: an elastic gang shall go on with so many; None for as many as there are.
     """
 
     attempt_id: str
@@ -33,6 +37,9 @@ class AttemptEnd:
     rank: int | None
     cause: str
     lost_node: bool = False
+    advice: str = ""
+    restarts: int | None = None
+    nodes: int | None = None
 
 
 class Executor(Protocol):
@@ -57,3 +64,21 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Ends what still runs and frees every resource."""
+
+
+@runtime_checkable
+class OutlivingExecutor(Executor, Protocol):
+    """An executor whose attempts go on when their runner is gone, and can be taken up by the next."""
+
+    def find(self, plan_key: str, content_key: str) -> Job | None:
+        """The job of an attempt that builds this result, running or just ended; None for none.
+
+        Raises:
+            InfrastructureError: the cluster does not answer.
+        """
+
+    def adopt(self, job: Job) -> None:
+        """Follows an attempt that `find` gave, as if it had been submitted here."""
+
+    def pending(self) -> Mapping[str, str]:
+        """Attempt id -> why it does not run yet; without those that run."""
