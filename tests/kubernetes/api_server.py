@@ -67,6 +67,7 @@ class ApiServer:
         self.objects: dict[str, dict[str, Object]] = {}
         self.version = 100
         self.oldest = 0
+        self.epoch = 0
         self.changes: list[tuple[int, str, str, Object]] = []
         self.faults: list[Fault] = []
         self.requests: Counter[str] = Counter()
@@ -161,8 +162,8 @@ class ApiServer:
     def drop_watches(self) -> None:
         """Ends every open watch, as a restarting server does."""
         with self.lock:
-            self.version += 1
-            self._tell("DROP", "", {})
+            self.epoch += 1
+            self.lock.notify_all()
 
     def _tell(self, kind: str, plural: str, item: Object) -> None:
         self.changes.append((self.version, kind, plural, copy.deepcopy(item)))
@@ -215,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         return
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         path, query = self._address()
         watches = query.get("watch") == "true"
         method = "WATCH" if watches else "LOG" if path.endswith("/log") else "GET"
@@ -258,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._list(plural, query)
 
-    def do_PATCH(self) -> None:  # noqa: N802 - as above
+    def do_PATCH(self) -> None:
         path, query = self._address()
         body = self._body()
         if fault := self._note("PATCH", path):
@@ -283,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
             stored = self.api.put(plural, merged)
         self._answer(200 if before else 201, stored)
 
-    def do_DELETE(self) -> None:  # noqa: N802 - as above
+    def do_DELETE(self) -> None:
         path, _ = self._address()
         body = self._body()
         if fault := self._note("DELETE", path):
@@ -299,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.api.remove(plural, name)
         self._answer(200, {"kind": "Status", "status": "Success"})
 
-    def do_POST(self) -> None:  # noqa: N802 - as above
+    def do_POST(self) -> None:
         path, _ = self._address()
         body = self._body()
         self._note("POST", path)
@@ -337,14 +338,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(410, "Expired", "too old resource version")
             return
         self._begin()
-        lines = 0
-        for event in self._events(plural, query, version):
+        for lines, event in enumerate(self._events(plural, query, version)):
             line = json.dumps(event).encode() + b"\n"
             if fault is not None and lines >= fault.after:
                 self._break(fault, line)
                 return
             self._chunk(line)
-            lines += 1
         self._chunk(b"")
 
     def _break(self, fault: Fault, line: bytes) -> None:
@@ -364,21 +363,22 @@ class _Handler(BaseHTTPRequestHandler):
                 (i for i, one in enumerate(self.api.changes) if one[0] > version),
                 len(self.api.changes),
             )
+            epoch = self.api.epoch
         while True:
             with self.api.lock:
-                while seen >= len(self.api.changes) and not self.api.closed:
+                while seen >= len(self.api.changes) and epoch == self.api.epoch:
                     left = deadline - time.monotonic()
-                    if left <= 0 or not self.api.lock.wait(min(left, 1.0)):
-                        break
-                if self.api.closed or time.monotonic() >= deadline:
-                    return
+                    if left <= 0 or self.api.closed:
+                        return
+                    self.api.lock.wait(left)
                 fresh, seen = self.api.changes[seen:], len(self.api.changes)
+                is_dropped = epoch != self.api.epoch
             for _, kind, of, item in fresh:
-                if kind == "DROP":
-                    return
-                if of == plural and selected(item, query.get("labelSelector", "")):
-                    if selected_fields(item, query.get("fieldSelector", "")):
-                        yield {"type": kind, "object": item}
+                is_asked_for = of == plural and selected(item, query.get("labelSelector", ""))
+                if is_asked_for and selected_fields(item, query.get("fieldSelector", "")):
+                    yield {"type": kind, "object": item}
+            if is_dropped:
+                return
 
     def _log(self, path: str, query: dict[str, str]) -> None:
         pod = path.split("/")[-2]

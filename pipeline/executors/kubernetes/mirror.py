@@ -91,6 +91,11 @@ class Mirror:
         with self._condition:
             return dict(self._objects[resource.plural])
 
+    def get(self, resource: Resource, name: str) -> Object | None:
+        """An object as last seen; None when it is not there."""
+        with self._condition:
+            return self._objects[resource.plural].get(name)
+
     def take_changes(self, timeout_seconds: float) -> dict[tuple[str, str], Object]:
         """(plural, name) -> object that changed since; waits for the first of them.
 
@@ -124,7 +129,7 @@ class Mirror:
     def _follow(self, kind: Watched) -> None:
         pause, version = _FIRST_PAUSE_SECONDS, ""
         while not self._end.is_set():
-            began = time.monotonic()
+            began, before = time.monotonic(), version
             try:
                 version = version or self._list(kind)
                 version = self._watch(kind, version)
@@ -133,15 +138,13 @@ class Mirror:
                     _log.info("%s are not watched: %s", kind.resource.plural, exc)
                     self._listed(kind.resource.plural, {})
                     return
-                if exc.status == 410 or exc.reason in ("Expired", "Gone"):
-                    version = ""
-                else:
-                    # After any other failure too: a list costs little and is right for sure.
-                    version = ""
+                # A list costs little and is right whatever was missed.
+                version = ""
+                if exc.status != 410 and exc.reason not in ("Expired", "Gone"):
                     self._failed(kind.resource.plural, exc)
-            if time.monotonic() - began > _HEALTHY_SECONDS:
+            if time.monotonic() - began > _HEALTHY_SECONDS or version not in ("", before):
                 pause = _FIRST_PAUSE_SECONDS
-            # A watch that ended by itself is taken up at once, but never in a tight loop.
+            # A watch that ended by itself is taken up soon, but never in a tight loop.
             self._end.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
