@@ -10,13 +10,20 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from pipeline.errors import InfrastructureError
 from pipeline.executors.kubernetes.resources import Resource
+from pipeline.executors.kubernetes.wire import (
+    ApiError,
+    Stream,
+    refusal,
+    unreachable,
+    urllib3_errors,
+)
 
 Object: TypeAlias = dict[str, Any]
 """A Kubernetes object, as JSON has it."""
@@ -35,16 +42,6 @@ _QUIET_SECONDS = 100.0
 _PAGE = 500
 _CONFLICT_TRIES = 5
 _log = logging.getLogger(__name__)
-
-
-class ApiError(InfrastructureError):
-    """The API server refused; `status` is the HTTP status, 0 when it could not be reached."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        """Takes `reason` from the Status object: NotFound, Conflict, Forbidden, Expired, ..."""
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
 
 
 class Cluster:
@@ -167,7 +164,7 @@ class Cluster:
 
     def watch(
         self, resource: Resource, version: str, *, labels: str = "", fields: str = ""
-    ) -> "Stream":
+    ) -> Stream:
         """Changes after a resource version, one JSON document a line; ends after some minutes.
 
         Raises:
@@ -191,7 +188,7 @@ class Cluster:
         follow: bool = False,
         tail_lines: int | None = None,
         since: str | None = None,
-    ) -> "Stream":
+    ) -> Stream:
         """What a pod's container printed; each line begins with its time.
 
         Args:
@@ -245,10 +242,10 @@ class Cluster:
                 response.release_conn()
                 if status < 300:
                     return json.loads(data) if data else {}
-                error = _refusal(status, data, method, path)
+                error = refusal(status, data, method, path)
                 wait = _retry_after(response.headers)
-            except (_urllib3_errors(), ValueError, OSError) as exc:
-                error = _unreachable(self._host, exc)
+            except (urllib3_errors(), ValueError, OSError) as exc:
+                error = unreachable(self._host, exc)
             if error.status not in _TRIED_AGAIN | {0}:
                 raise error
             pause = _pause(attempt) if wait is None else wait
@@ -265,7 +262,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str],
         quiet_seconds: float | None,
-    ) -> "Stream":
+    ) -> Stream:
         """Opens an answer that is read while it is written; tried once."""
         try:
             response = self._send(
@@ -274,9 +271,9 @@ class Cluster:
             if response.status >= 300:
                 data = response.read()
                 response.release_conn()
-                raise _refusal(response.status, data, "GET", path)
-        except (_urllib3_errors(), OSError) as exc:
-            raise _unreachable(self._host, exc) from exc
+                raise refusal(response.status, data, "GET", path)
+        except (urllib3_errors(), OSError) as exc:
+            raise unreachable(self._host, exc) from exc
         return Stream(response)
 
     def _send(
@@ -309,40 +306,6 @@ class Cluster:
             retries=False,
             timeout=urllib3.Timeout(connect=10, read=read_seconds),
         )
-
-
-class Stream:
-    """Lines of an answer that the server goes on writing."""
-
-    def __init__(self, response: Any) -> None:
-        """Takes a response whose body was not read."""
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Whole lines; ends when the server ends it or the connection breaks.
-
-        A line that a broken connection cut is left out.
-        """
-        rest = b""
-        try:
-            for piece in self._response.stream(1 << 16):
-                *lines, rest = (rest + piece).split(b"\n")
-                yield from lines
-        except (_urllib3_errors(), OSError, ValueError, AttributeError) as exc:
-            # The last two: closed by another thread while this one reads.
-            _log.debug("a stream broke: %s", exc)
-            return
-        finally:
-            self._response.close()
-        if rest:
-            yield rest
-
-    def close(self) -> None:
-        """Ends the stream; from another thread, too."""
-        try:
-            self._response.shutdown()
-        except (ValueError, OSError, RuntimeError, AttributeError):
-            self._response.close()
 
 
 def _connect(kubeconfig: str | None) -> Any:
@@ -381,12 +344,6 @@ def _load_service_account(into: Any) -> None:
     config.load_incluster_config(client_configuration=into)  # type: ignore[no-untyped-call]
 
 
-def _urllib3_errors() -> type[Exception]:
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as in `_connect`
-
-    return HTTPError
-
-
 def _selectors(labels: str, fields: str) -> dict[str, str]:
     named = {"labelSelector": labels, "fieldSelector": fields}
     return {name: value for name, value in named.items() if value}
@@ -400,30 +357,3 @@ def _pause(attempt: int) -> float:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "")
     return float(value) if value.isdigit() else None
-
-
-def _unreachable(host: str, cause: Exception) -> ApiError:
-    message = f"the API server {host} cannot be reached: {cause}"
-    return ApiError(0, "Unreachable", message)
-
-
-_FIXES = {
-    401: "Log in again, or renew the kubeconfig.",
-    403: "Have the rights of k8s/base given to this user or service account; "
-    "`pipeline doctor --on kubernetes` lists them.",
-}
-
-
-def _refusal(status: int, data: bytes, method: str, path: str) -> ApiError:
-    """The error in a Status object, whatever the server really sent."""
-    try:
-        answer = json.loads(data)
-        reason, message = str(answer.get("reason", "")), str(answer["message"])
-        causes = (answer.get("details") or {}).get("causes") or ()
-        if any("FieldManagerConflict" in str(one.get("reason")) for one in causes):
-            reason = "FieldManagerConflict"
-    except (ValueError, KeyError, AttributeError, TypeError):
-        reason, message = "", data[:500].decode(errors="replace") or "no message"
-    fix = _FIXES.get(status, "")
-    text = f"{method} {path}: {status} {message.strip().rstrip('.')}. {fix}".rstrip()
-    return ApiError(status, reason, text)

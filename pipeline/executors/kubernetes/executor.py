@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from pipeline.errors import InfrastructureError
 from pipeline.executors.base import AttemptEnd, Capacity, OutlivingExecutor
-from pipeline.executors.kubernetes.client import ApiError, Cluster, Object
+from pipeline.executors.kubernetes.client import Cluster, Object
 from pipeline.executors.kubernetes.events import Warnings
 from pipeline.executors.kubernetes.following import (
     Attempt,
@@ -30,6 +30,7 @@ from pipeline.executors.kubernetes.resources import (
     resource_of,
 )
 from pipeline.executors.kubernetes.states import trim_workload, view_workload
+from pipeline.executors.kubernetes.wire import ApiError
 from pipeline.spec.job import Job
 
 Render = Callable[[Job], list[Object]]

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from pipeline.executors.kubernetes.client import ApiError, Cluster, Object, Stream
+from pipeline.executors.kubernetes.client import Cluster, Object
 from pipeline.executors.kubernetes.resources import Resource
+from pipeline.executors.kubernetes.wire import ApiError, Stream
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InfrastructureError
-from pipeline.executors.kubernetes.client import ApiError, Cluster
+from pipeline.executors.kubernetes.client import Cluster
 from pipeline.executors.kubernetes.resources import JOB, POD
+from pipeline.executors.kubernetes.wire import ApiError
 from tests.kubernetes.api_server import ApiServer
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.executors.kubernetes.client import ApiError, Cluster
+from pipeline.executors.kubernetes.client import Cluster
 from pipeline.executors.kubernetes.mirror import Mirror, Watched
 from pipeline.executors.kubernetes.resources import JOB, POD
+from pipeline.executors.kubernetes.wire import ApiError
 from tests.kubernetes.api_server import ApiServer
 
 PODS = Watched(POD, trim=dict, labels="ours=yes")
