@@ -20,6 +20,7 @@ from pipeline.cli.pace import Pace
 from pipeline.cli.sentences import sentence
 from pipeline.numbers import duration
 from pipeline.runner.events import encode
+from pipeline.runner.gpu_time import gpu_time
 from pipeline.runner.outcome import Listener
 from pipeline.runner.state import RunState, StageState, StageStatus
 
@@ -173,7 +174,11 @@ class LiveTable(Display):
 def stage_table(stages: list[StageState], pace: Pace) -> Table:
     """A row per stage: state, attempt, progress, rate, loss, time left."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for title in ("", "stage", "attempt", "time", "progress"):
+    titles = ["", "stage", "attempt", "time", "progress"]
+    has_gpus = any(attempt.gpus for stage in stages for attempt in stage.attempts)
+    if has_gpus:
+        titles.insert(4, "GPU-h (wasted)")
+    for title in titles:
         table.add_column(title, no_wrap=True, overflow="ellipsis")
     hidden = 0
     if len(stages) > _MAX_ROWS:
@@ -190,11 +195,20 @@ def stage_table(stages: list[StageState], pace: Pace) -> Table:
             Text(stage.address),
             str(len(stage.attempts)) if stage.attempts else "",
             _stage_time(stage),
+            *([_gpu_hours(stage)] if has_gpus else ()),
             Text(pace.text(stage) or _note(stage), style="" if stage.note == "" else "dim"),
         )
     if hidden:
-        table.add_row("", Text(f"and {hidden} more stages", style="dim"), "", "", "")
+        table.add_row("", Text(f"and {hidden} more stages", style="dim"))
     return table
+
+
+def _gpu_hours(stage: StageState) -> str:
+    spent = gpu_time(stage, time.time())
+    if not spent.held:
+        return ""
+    wasted = f" ({spent.wasted / 3600:.2f})" if spent.wasted else ""
+    return f"{spent.held / 3600:.2f}{wasted}"
 
 
 def _note(stage: StageState) -> str:

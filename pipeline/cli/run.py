@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.monitoring import (
+    SECRET_VARIABLE,
+    MetricsLinger,
+    MetricsPort,
+    Monitoring,
+    WebhookSecret,
+    WebhookUrl,
+)
 from pipeline.cli.options import (
     AcceptCode,
     DagFile,
@@ -74,6 +82,10 @@ def run(
     keep_going: KeepGoing = False,
     strict: Strict = False,
     dry_run: DryRun = False,
+    metrics_port: MetricsPort = None,
+    metrics_linger: MetricsLinger = 0.0,
+    webhook: WebhookUrl = None,
+    webhook_secret_from: WebhookSecret = SECRET_VARIABLE,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Plans a DAG, and runs what is not there yet."""
@@ -97,27 +109,40 @@ def run(
         jobs=jobs,
         keep_going=keep_going,
     )
-    _start(request, selection, store, strict=strict, dry_run=dry_run, output=output)
+    monitoring = Monitoring(metrics_port, metrics_linger, webhook, webhook_secret_from)
+    _start(request, selection, store, monitoring, strict=strict, dry_run=dry_run, output=output)
 
 
 def resume(
-    run_id: RunId = None, store: StoreUrl = None, output: OutputFormat = Output.TEXT
+    run_id: RunId = None,
+    store: StoreUrl = None,
+    metrics_port: MetricsPort = None,
+    metrics_linger: MetricsLinger = 0.0,
+    webhook: WebhookUrl = None,
+    webhook_secret_from: WebhookSecret = SECRET_VARIABLE,
+    output: OutputFormat = Output.TEXT,
 ) -> None:
     """Goes on with all that is left of a run, with the file and settings it began with."""
-    _again(run_id, store, output)
+    monitoring = Monitoring(metrics_port, metrics_linger, webhook, webhook_secret_from)
+    _again(run_id, store, output, monitoring)
 
 
 def retry(
     run_id: RunId = None,
     stage: StageArgument = None,
     store: StoreUrl = None,
+    metrics_port: MetricsPort = None,
+    metrics_linger: MetricsLinger = 0.0,
+    webhook: WebhookUrl = None,
+    webhook_secret_from: WebhookSecret = SECRET_VARIABLE,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Tries what failed in a run again and what that blocked, or only STAGE.
 
     Attempts are counted from the start. What was not reached for other reasons is left to resume.
     """
-    _again(run_id, store, output, lambda state: [stage] if stage else _failed(state))
+    monitoring = Monitoring(metrics_port, metrics_linger, webhook, webhook_secret_from)
+    _again(run_id, store, output, monitoring, lambda state: [stage] if stage else _failed(state))
 
 
 def _failed(state: RunState) -> list[str]:
@@ -137,6 +162,7 @@ def _start(
     request: Request,
     selection: Selection,
     url: str | None,
+    monitoring: Monitoring,
     *,
     strict: bool,
     dry_run: bool,
@@ -158,13 +184,15 @@ def _start(
     place.check_writable()
     remember_store(place)
     record = make_record(loaded, place, request, strict=strict)
-    _watched(partial(run_plan, record=record), plan, place, request, output)
+    watched = partial(run_plan, record=record)
+    _watched(watched, plan, place, request, output, monitoring)
 
 
 def _again(
     run_id: str | None,
     url: str | None,
     output: Output,
+    monitoring: Monitoring,
     narrow: Callable[[RunState], list[str]] | None = None,
 ) -> None:
     from pipeline.cli.loading import load_request
@@ -185,7 +213,8 @@ def _again(
         selection = selection.narrowed_to(narrow(state))
     done = [address for address, one in state.stages.items() if one.succeeded]
     plan = make_plan(loaded, place, selection.after(done), workdir=workdir())
-    _watched(partial(resume_plan, run_id=found), plan, place, request, output)
+    watched = partial(resume_plan, run_id=found)
+    _watched(watched, plan, place, request, output, monitoring)
 
 
 def _executor(dag: Dag) -> Executor:
@@ -206,20 +235,27 @@ def _executor(dag: Dag) -> Executor:
 
 
 def _watched(
-    run: Callable[..., RunOutcome], plan: Plan, store: Store, request: Request, output: Output
+    run: Callable[..., RunOutcome],
+    plan: Plan,
+    store: Store,
+    request: Request,
+    output: Output,
+    monitoring: Monitoring,
 ) -> None:
     """Runs a plan in front of the user, and ends as the run did."""
     from pipeline.cli.display import choose_display
     from pipeline.cli.results import print_results
     from pipeline.cli.session import workdir
     from pipeline.runner.cancel import cancel_on_signals
-    from pipeline.runner.outcome import RunOptions
+    from pipeline.runner.outcome import Listeners, RunOptions
 
     options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
     executor = _executor(plan.dag)
-    with choose_display(output) as display, cancel_on_signals() as cancellation:
-        outcome = run(plan, store, executor, options, listener=display, cancellation=cancellation)
-    if output is Output.TEXT:
-        print_results(outcome.state, store)
+    with monitoring.listeners(grace_seconds=options.grace_seconds) as others:
+        with choose_display(output) as display, cancel_on_signals() as cancellation:
+            told = Listeners([display, *others])
+            outcome = run(plan, store, executor, options, listener=told, cancellation=cancellation)
+        if output is Output.TEXT:
+            print_results(outcome.state, store)
     if outcome.error is not None:
         raise outcome.error

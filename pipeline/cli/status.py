@@ -132,7 +132,11 @@ def _document(state: Any) -> dict[str, Any]:
 
 
 def _stage(stage: Any) -> dict[str, Any]:
+    from pipeline.runner.gpu_time import gpu_time
+
     fields = asdict(stage)
+    spent = gpu_time(stage, time.time())
+    fields["gpu_seconds"] = {"held": spent.held, "wasted": spent.wasted}
     fields["failure"] = stage.failure.model_dump(mode="json") if stage.failure else None
     return fields
 
@@ -158,6 +162,7 @@ def _print_run(state: Any, record: Any) -> None:
 
 def _print_stage(stage: Any) -> None:
     from pipeline.numbers import duration, moment
+    from pipeline.runner.gpu_time import gpu_time
 
     print(f"\n{stage.address}  {stage.status}  ({stage.kind}, {stage.launch})")
     print(f"  plan key  {stage.plan_key}")
@@ -178,6 +183,10 @@ def _print_stage(stage: Any) -> None:
             rank = "" if attempt.rank is None else f"rank {attempt.rank}: "
             print(f"    {rank}{attempt.cause}")
         print(f"    folder {attempt.folder}")
+    spent = gpu_time(stage, time.time())
+    if spent.held:
+        hours = f"{spent.held / 3600:.2f} GPU-hours, {spent.wasted / 3600:.2f} wasted"
+        print(f"  held      {hours}")
     if stage.failure is not None:
         print(f"  failed    {stage.failure.exit_name}: {stage.failure.cause}")
         print(f"  log       {stage.failure.log}")

@@ -4,11 +4,14 @@ Nothing a client does holds up who serves: it may send a byte a minute, or never
 for. Only GET, one request a connection, nothing is read from the request but path and Accept.
 """
 
+import logging
 import selectors
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_REQUEST = 8 * 1024
 _MOST_CLIENTS = 32
@@ -76,8 +79,7 @@ class PageServer:
     def serve(self, timeout_seconds: float = 0.0) -> None:
         """Does what can be done now; waits for the first thing to do as long as `timeout_seconds`.
 
-        Raises:
-            Exception: whatever a page's handler raises.
+        A page whose handler raises is answered with 500, and the error is in the log.
         """
         for key, _ in self._selector.select(timeout_seconds):
             if key.fileobj is self._listener:
@@ -157,7 +159,11 @@ class PageServer:
             return Page(f"{' '.join(sorted(self._pages))}\n".encode(), status="404 Not Found")
         fields = (line.partition(":") for line in lines)
         accept = {name.strip().lower(): value.strip() for name, _, value in fields}.get("accept")
-        return handler(accept or "")
+        try:
+            return handler(accept or "")
+        except Exception:  # noqa: BLE001 - whoever serves has more to do than this page
+            _log.exception("the page %s failed", words[1])
+            return Page(b"see the log\n", status="500 Internal Server Error")
 
     def _drop(self, client: _Client) -> None:
         del self._clients[client.connection.fileno()]

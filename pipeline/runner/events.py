@@ -91,10 +91,15 @@ class AttemptStarted(_Event):
     folder: str
     nodes: int
     processes_per_node: int
+    gpus: int = 0
 
 
 class AttemptEnded(_Event):
-    """How an attempt ended; `step` is the newest durable training step, None without one."""
+    """How an attempt ended.
+
+    `step` is the newest durable training step, None without one; `reached` the last one that its
+    progress told of, saved or not.
+    """
 
     kind: Literal["attempt_ended"] = "attempt_ended"
     stage: str
@@ -104,6 +109,7 @@ class AttemptEnded(_Event):
     rank: int | None = None
     cause: _Words = ""
     step: int | None = None
+    reached: int | None = None
 
 
 class RetryScheduled(_Event):

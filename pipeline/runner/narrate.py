@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from pipeline.executors.base import AttemptEnd
+from pipeline.metrics.progress import read_progress
+from pipeline.metrics.recorder import PROGRESS_FILE
 from pipeline.planner.plan import Plan
 from pipeline.runner import events as ev
 from pipeline.runner.drivers import Proposal
@@ -42,6 +44,7 @@ def started_event(job: Job) -> ev.AttemptStarted:
         folder=job.folder,
         nodes=job.nodes,
         processes_per_node=job.processes_per_node,
+        gpus=job.nodes * job.gpus_per_node,
     )
 
 
@@ -49,6 +52,7 @@ def ended_event(
     job: Job, end: AttemptEnd, exit_class: ExitClass, step: int | None
 ) -> ev.AttemptEnded:
     """How an attempt ended; `step` is that of its newest checkpoint."""
+    progress = read_progress(Path(job.folder) / PROGRESS_FILE)
     return ev.AttemptEnded(
         stage=job.stage,
         attempt=job.attempt,
@@ -57,6 +61,7 @@ def ended_event(
         rank=end.rank,
         cause=end.cause,
         step=step,
+        reached=None if progress is None else progress.step,
     )
 
 

@@ -1,8 +1,11 @@
 """What the caller of a run gives and gets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from typing_extensions import override
 
 from pipeline.errors import (
     Cancelled,
@@ -51,6 +54,23 @@ class SilentListener:
 
     def tick(self, state: RunState) -> None:
         """Does nothing."""
+
+
+class Listeners(Listener):
+    """Tells several, in order."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = tuple(listeners)
+
+    @override
+    def event(self, entry: Entry, state: RunState) -> None:
+        for listener in self._listeners:
+            listener.event(entry, state)
+
+    @override
+    def tick(self, state: RunState) -> None:
+        for listener in self._listeners:
+            listener.tick(state)
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,14 @@ class AttemptState:
     session: int
     started: float
     num_processes: int
+    gpus: int = 0
     ended: float | None = None
     exit_code: int | None = None
     exit_class: str | None = None
     rank: int | None = None
     cause: str = ""
     step: int | None = None
+    reached: int | None = None
 
 
 @dataclass
@@ -238,6 +240,7 @@ def _attempt_started(state: RunState, event: ev.AttemptStarted, time: float) -> 
             session=state.session,
             started=time,
             num_processes=event.nodes * event.processes_per_node,
+            gpus=event.gpus,
         )
     )
 
@@ -245,7 +248,8 @@ def _attempt_started(state: RunState, event: ev.AttemptStarted, time: float) -> 
 def _attempt_ended(state: RunState, event: ev.AttemptEnded, time: float) -> None:
     attempt = state.stages[event.stage].attempts[-1]
     attempt.ended, attempt.exit_code, attempt.exit_class = time, event.exit_code, event.exit_class
-    attempt.rank, attempt.cause, attempt.step = event.rank, event.cause, event.step
+    attempt.rank, attempt.cause = event.rank, event.cause
+    attempt.step, attempt.reached = event.step, event.reached
 
 
 def _retry_scheduled(state: RunState, event: ev.RetryScheduled, time: float) -> None:
