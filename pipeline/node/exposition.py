@@ -16,11 +16,12 @@ from pipeline.metrics.exposition import Exposition, installed_version, place_lab
 from pipeline.metrics.http import Page, PageServer
 from pipeline.metrics.series import SERIES_FOLDER
 from pipeline.spec.job import Job
-
-PORT_VARIABLE = "PIPELINE_METRICS_PORT"
-LINGER_VARIABLE = "PIPELINE_METRICS_LINGER_SECONDS"
-POD_VARIABLE = "PIPELINE_POD_NAME"
-NAMESPACE_VARIABLE = "PIPELINE_POD_NAMESPACE"
+from pipeline.spec.pod import (
+    METRICS_LINGER_VARIABLE,
+    METRICS_PORT_VARIABLE,
+    POD_NAME_VARIABLE,
+    POD_NAMESPACE_VARIABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class ExpositionSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """Reads the variables named above.
+        """Reads the variables of `pipeline.spec.pod`.
 
         Raises:
             ValueError: one is no number.
         """
-        port = environ.get(PORT_VARIABLE, "")
+        port = environ.get(METRICS_PORT_VARIABLE, "")
         return cls(
             port=int(port) if port else None,
-            linger_seconds=float(environ.get(LINGER_VARIABLE, "") or 0),
-            namespace=environ.get(NAMESPACE_VARIABLE, ""),
-            pod=environ.get(POD_VARIABLE, ""),
+            linger_seconds=float(environ.get(METRICS_LINGER_VARIABLE, "") or 0),
+            namespace=environ.get(POD_NAMESPACE_VARIABLE, ""),
+            pod=environ.get(POD_NAME_VARIABLE, ""),
         )
 
 

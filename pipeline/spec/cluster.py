@@ -187,6 +187,9 @@ class ClusterSettings(BaseModel):
         description="a training stage without a step for so long has failed; null: never",
     )
     startup_seconds: int = Field(300, gt=0, description="time an agent has to come up")
+    linger_seconds: int = Field(
+        0, ge=0, description="a pod waits so long for the last scrape: a scrape interval, or 0"
+    )
     input_wait_seconds: int = Field(
         3600, ge=0, description="how long stages applied by hand wait for the stages before them"
     )

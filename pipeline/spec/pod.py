@@ -17,8 +17,19 @@ RESTART_VARIABLE = "PIPELINE_RESTART"
 POD_IP_VARIABLE = "PIPELINE_POD_IP"
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Which node of a gang or which worker the pod is; set by Kubernetes in Indexed Jobs."""
+SCRATCH_VARIABLE = "PIPELINE_SCRATCH"
+"""A local folder that vanishes with the pod."""
+TERMINATION_VARIABLE = "PIPELINE_TERMINATION_LOG"
+"""Where the cluster reads why the container ended: the NodeExit as JSON."""
+METRICS_PORT_VARIABLE = "PIPELINE_METRICS_PORT"
+METRICS_LINGER_VARIABLE = "PIPELINE_METRICS_LINGER_SECONDS"
+POD_NAME_VARIABLE = "PIPELINE_POD_NAME"
+POD_NAMESPACE_VARIABLE = "PIPELINE_POD_NAMESPACE"
+HUB_PORT_VARIABLE = "PIPELINE_HUB_PORT"
 AGENT_PORT = 9640
-"""Where an agent answers /healthz; the same in every pod."""
+"""Where an agent serves /metrics and /healthz; the same in every pod."""
+HUB_PORT = 9641
+"""Where node 0 of a gang waits for the agents of the others."""
 
 
 class Upstream(BaseModel):

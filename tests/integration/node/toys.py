@@ -157,6 +157,25 @@ def _vote(ctx: Context) -> None:
     raise Preempted(message)
 
 
+def _meet(ctx: Context) -> None:
+    """Adds up a one of each rank, over the network that ranks were told of."""
+    # Deferred as above.
+    import torch  # noqa: PLC0415
+    import torch.distributed as dist  # noqa: PLC0415
+
+    dist.init_process_group("gloo")
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    dist.destroy_process_group()
+    sys.stdout.write(f"met {int(total)}\n")
+    (ctx.outputs["out"] / f"part-{ctx.world.rank}.txt").write_text(str(float(total)))
+
+
+def _preempted(ctx: Context) -> None:
+    message = "no time for a step"
+    raise Preempted(message)
+
+
 _DEEDS: dict[str, Callable[[Context], None]] = {
     "write": _write,
     "write late": _write_late,
@@ -175,6 +194,8 @@ _DEEDS: dict[str, Callable[[Context], None]] = {
     "family": _family,
     "environment": _environment,
     "vote": _vote,
+    "meet": _meet,
+    "preempted": _preempted,
 }
 
 TOY = StageSpec(name="toy", config=ToyConfig, run="toys:run", outputs={"out": FOLDER})

@@ -16,9 +16,16 @@ from pipeline.spec.cluster import ClusterSettings, ConfigMapKey, SecretKey, Topo
 from pipeline.spec.pod import (
     ADDRESS_VARIABLE,
     AGENT_PORT,
+    HUB_PORT,
+    METRICS_LINGER_VARIABLE,
+    METRICS_PORT_VARIABLE,
     ORDER_VARIABLE,
     POD_IP_VARIABLE,
+    POD_NAME_VARIABLE,
+    POD_NAMESPACE_VARIABLE,
     RESTART_VARIABLE,
+    SCRATCH_VARIABLE,
+    TERMINATION_VARIABLE,
     UID_VARIABLE,
     PodOrder,
 )
@@ -31,6 +38,7 @@ SCRATCH = "/scratch"
 ORDER_FOLDER = "/etc/pipeline"
 ORDER_FILE = "order.json"
 AGENT_COMMAND = ("python", "-P", "-m", "pipeline.node.pod")
+TERMINATION_LOG = "/dev/termination-log"
 MARGIN_SECONDS = 15
 """What the agent gets on top of its ranks' grace period: to kill, tell and upload."""
 
@@ -186,6 +194,12 @@ def _container(
 ) -> dict[str, Any]:
     own = [
         {"name": ORDER_VARIABLE, "value": f"{ORDER_FOLDER}/{ORDER_FILE}"},
+        {"name": SCRATCH_VARIABLE, "value": SCRATCH},
+        {"name": TERMINATION_VARIABLE, "value": TERMINATION_LOG},
+        {"name": METRICS_PORT_VARIABLE, "value": str(AGENT_PORT)},
+        {"name": METRICS_LINGER_VARIABLE, "value": str(settings.linger_seconds)},
+        _field(POD_NAME_VARIABLE, "metadata.name"),
+        _field(POD_NAMESPACE_VARIABLE, "metadata.namespace"),
         _field(POD_IP_VARIABLE, "status.podIP"),
         _field(UID_VARIABLE, "metadata.labels['batch.kubernetes.io/controller-uid']"),
         _field(RESTART_VARIABLE, "metadata.labels['jobset.sigs.k8s.io/restart-attempt']"),
@@ -200,7 +214,7 @@ def _container(
         "command": list(AGENT_COMMAND),
         "workingDir": SCRATCH,
         "env": environment(settings, own),
-        "ports": [{"name": CONTAINER, "containerPort": AGENT_PORT, "protocol": "TCP"}],
+        "ports": _ports(order),
         "resources": _resources(order, settings),
         "startupProbe": {
             "httpGet": probe,
@@ -217,7 +231,7 @@ def _container(
             "terminationGracePeriodSeconds": _HUNG_GRACE_SECONDS,
         },
         "securityContext": container_security(),
-        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
@@ -225,6 +239,13 @@ def _container(
             *volume_mounts(settings),
         ],
     }
+
+
+def _ports(order: PodOrder) -> list[dict[str, Any]]:
+    ports = [{"name": CONTAINER, "containerPort": AGENT_PORT, "protocol": "TCP"}]
+    if order.job.launch is Launch.GANG and order.job.nodes > 1:
+        ports.append({"name": "hub", "containerPort": HUB_PORT, "protocol": "TCP"})
+    return ports
 
 
 def _resources(order: PodOrder, settings: ClusterSettings) -> dict[str, Any]:
