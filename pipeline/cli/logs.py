@@ -100,7 +100,7 @@ def _goes_on(store: Store, run: str, stage: str, attempt: int) -> bool:
     found = current_state(store, run).stages.get(stage)
     return (
         found is not None
-        and found.status is StageStatus.RUNNING
+        and found.status in (StageStatus.RUNNING, StageStatus.WAITING)
         and found.attempts[-1].number == attempt
         and found.attempts[-1].ended is None
     )

@@ -29,8 +29,11 @@ def _planned(event: ev.StagesPlanned, state: RunState) -> str:
 def _started(event: ev.AttemptStarted, state: RunState) -> str:
     size = event.nodes * event.processes_per_node
     processes = "" if size == 1 else f" ({size} processes)"
+    if event.how == "adopted":
+        return f"{event.stage}: taken up, attempt {event.attempt} goes on{processes}"
     again = "" if event.attempt == 1 else f" again, attempt {event.attempt}"
-    return f"{event.stage}: started{again}{processes}"
+    by = " by the cluster" if event.how == "restarted" else ""
+    return f"{event.stage}: started{again}{by}{processes}"
 
 
 def _finished(event: ev.StageFinished, state: RunState) -> str:
@@ -49,6 +52,7 @@ def _ended(event: ev.AttemptEnded, state: RunState) -> str:
 _TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
     ev.StagesPlanned: _planned,
     ev.AttemptStarted: _started,
+    ev.AttemptPending: lambda e, _: f"{e.stage}: waits: {e.why}" if e.why else f"{e.stage}: runs",
     ev.AttemptEnded: _ended,
     ev.StageFinished: _finished,
     ev.StageReused: lambda e, _: f"{e.stage}: reused ({e.reason or e.how})",

@@ -66,12 +66,20 @@ class Executor(Protocol):
         """Ends what still runs and frees every resource."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """An attempt that goes on without a runner; `restarts`: starts of it by the platform itself."""
+
+    job: Job
+    restarts: int = 0
+
+
 @runtime_checkable
 class OutlivingExecutor(Executor, Protocol):
     """An executor whose attempts go on when their runner is gone, and can be taken up by the next."""
 
-    def find(self, plan_key: str, content_key: str) -> Job | None:
-        """The job of an attempt that builds this result, running or just ended; None for none.
+    def find(self, plan_key: str, content_key: str) -> Found | None:
+        """An attempt that builds this result, running or just done; None for none.
 
         Raises:
             InfrastructureError: the cluster does not answer.

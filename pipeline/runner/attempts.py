@@ -4,7 +4,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -13,16 +13,17 @@ from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
 from pipeline.cache.state import list_state
 from pipeline.errors import DataError, StoreError, UsageError
+from pipeline.executors.base import Found
 from pipeline.planner.drift import Drift, Drifted
 from pipeline.planner.inputs import inputs_of
 from pipeline.planner.keys import content_key
 from pipeline.planner.plan import PlannedStage
 from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.outcome import RunOptions
-from pipeline.runner.schedule import Demand
+from pipeline.runner.running import Prepared, Running, restarted_folder
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.dag import environment_values
-from pipeline.spec.job import Job, state_key
+from pipeline.spec.job import Job
 from pipeline.spec.stage import Launch
 from pipeline.storage import Store
 from pipeline.storage.failures import cause_and_fix
@@ -32,39 +33,6 @@ _log = logging.getLogger(__name__)
 
 _IMPORT_SECONDS = 60.0
 """A worker has imported all of its stage's code by then: torch and DeepSpeed take ten."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A stage whose inputs are known, and so its content key."""
-
-    planned: PlannedStage
-    inputs: dict[str, str | list[str]]
-    content_key: str
-    wanted: Demand
-
-    @property
-    def state_key(self) -> str:
-        """Names the stage's durable state."""
-        return state_key(self.planned.plan_key, self.content_key)
-
-    @property
-    def address(self) -> str:
-        """The stage's."""
-        return self.planned.stage.address
-
-
-@dataclass(frozen=True)
-class Running:
-    """An attempt that the executor has, or is about to get."""
-
-    prepared: Prepared
-    job: Job
-
-    @property
-    def address(self) -> str:
-        """The stage's."""
-        return self.job.stage
 
 
 class Attempts:
@@ -152,17 +120,23 @@ class Attempts:
         elif (result := self.find(key)) is not None:  # else it was evicted a moment ago
             self.adopt(planned, key, result)
 
-    def reserve(self, plan_key: str) -> str | None:
-        """Takes the lease of a result; the id of the attempt that may build it, None when held."""
+    def reserve(self, plan_key: str, going_on: str | None = None) -> str | None:
+        """Takes the lease of a result; the id of the attempt that may build it, None when held.
+
+        Args:
+            plan_key: names the result.
+            going_on: id of an attempt that works on it without a runner, and shall keep the lease.
+        """
         if plan_key in self._retired:
             self.tidy()
         # New for each attempt: a process of an earlier one that still lives cannot commit.
-        attempt_id = f"{self._run}-{secrets.token_hex(4)}"
+        attempt_id = going_on or f"{self._run}-{secrets.token_hex(4)}"
         if not self._keeper.acquire(plan_key, attempt_id):
             return None
         # Nobody else may build it now: what is staged was left by those who were killed.
         for left in self._store.list(f"staging/{plan_key}"):
-            self.artifacts.discard(plan_key, left)
+            if going_on is None or not left.startswith(going_on):
+                self.artifacts.discard(plan_key, left)
         return attempt_id
 
     def holder(self, plan_key: str) -> str:
@@ -184,7 +158,7 @@ class Attempts:
             StoreError: the working folder cannot be written.
         """
         stage = prepared.planned.stage
-        stages = self._options.workdir.absolute() / "runs" / self._run / "stages"
+        stages = self._stages_folder(self._run)
         # One that the journal lost in a crash of the machine may have left its files.
         while (folder := stages / safe_name(stage.address) / str(attempt)).exists():
             attempt += 1
@@ -220,6 +194,34 @@ class Attempts:
         if prepared.planned.forced and attempt == 1:
             # Built anew means from the start, not from the last checkpoint of what is there.
             self._store.remove_tree(f"state/{job.state_key}")
+        self._write_job(job)
+        return Running(prepared, job)
+
+    def take_up(self, prepared: Prepared, found: Found, number: int) -> Running:
+        """Makes an attempt that goes on without a runner one of this run; the lease is held.
+
+        Args:
+            prepared: its stage.
+            found: as the executor knows it. It may be another run's, and keeps the folder it has.
+            number: of the attempt, in this run.
+
+        Raises:
+            StoreError: the working folder cannot be written.
+        """
+        job = found.job
+        folder = self._stages_folder(job.run) / safe_name(job.stage) / str(job.attempt)
+        path = restarted_folder(str(folder), found.restarts)
+        job = job.model_copy(update={"attempt": number, "folder": path})
+        if not AttemptFolder(Path(path)).job.exists():
+            self._write_job(job)
+        return Running(prepared, job)
+
+    def _stages_folder(self, run: str) -> Path:
+        root = self._options.attempts or self._options.workdir
+        return root.absolute() / "runs" / run / "stages"
+
+    def _write_job(self, job: Job) -> None:
+        folder = Path(job.folder)
         try:
             (folder / "logs").mkdir(parents=True, exist_ok=True)
             # A value of the configuration may have come from the environment: for the owner alone.
@@ -229,7 +231,6 @@ class Attempts:
             cause, fix = cause_and_fix(exc)
             msg = f"cannot write {folder}: {cause}. {fix}"
             raise StoreError(msg) from exc
-        return Running(prepared, job)
 
     def collect(self, running: Running) -> dict[str, str]:
         """Port -> digest of what a successful attempt built.

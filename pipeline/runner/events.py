@@ -81,7 +81,11 @@ class StageWaiting(_Event):
 
 
 class AttemptStarted(_Event):
-    """An attempt was handed to the executor; `folder` holds its job, logs and progress."""
+    """An attempt was handed to the executor; `folder` holds its job, logs and progress.
+
+    `outlives`: it goes on when its runner is gone. `how` is `adopted` when an earlier runner had
+    started it, `restarted` when the cluster did, under the id of the attempt before.
+    """
 
     kind: Literal["attempt_started"] = "attempt_started"
     stage: str
@@ -92,6 +96,16 @@ class AttemptStarted(_Event):
     nodes: int
     processes_per_node: int
     gpus: int = 0
+    outlives: bool = False
+    how: Literal["submitted", "adopted", "restarted"] = "submitted"
+
+
+class AttemptPending(_Event):
+    """Why an attempt that was handed over does not run yet; "" once it runs."""
+
+    kind: Literal["attempt_pending"] = "attempt_pending"
+    stage: str
+    why: _Words
 
 
 class AttemptEnded(_Event):
@@ -204,6 +218,7 @@ Event = (
     | CodeAccepted
     | StageWaiting
     | AttemptStarted
+    | AttemptPending
     | AttemptEnded
     | RetryScheduled
     | StageFinished

@@ -64,6 +64,15 @@ class LeaseKeeper:
         if held is not None:
             self._leases.release(key, held[0])
 
+    def leave(self, key: str) -> None:
+        """Keeps a lease no longer but does not give it back: what works under it goes on.
+
+        It expires by itself, and whoever shows the same token has it until somebody takes it.
+        """
+        with self._lock:
+            self._held.pop(key, None)
+            self._lost.pop(key, None)
+
     def lost(self) -> dict[str, str]:
         """Leases that are ours no more, and why; each is told until it is released."""
         with self._lock:

@@ -1,45 +1,43 @@
 """The run loop: starts what may start, hears what ended, decides what follows."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pipeline.cache.leases import LeaseLost
-from pipeline.errors import ConfigError, DataError, InfrastructureError, InputError, UsageError
+from pipeline.errors import ConfigError, DataError, InputError, UsageError
 from pipeline.executors.base import AttemptEnd, Executor
 from pipeline.planner.digests import Digests
 from pipeline.planner.inputs import inputs_of
 from pipeline.planner.keys import content_key, planned_stage
 from pipeline.planner.plan import Action, Plan, PlannedStage
 from pipeline.runner import events as ev
-from pipeline.runner.attempts import Attempts, Prepared, Running
+from pipeline.runner.attempts import Attempts
 from pipeline.runner.cancel import StopRequests
 from pipeline.runner.drivers import Driver, DriverFailed, Proposal
 from pipeline.runner.journal import Journal
-from pipeline.runner.leases import LeaseKeeper, run_lease
+from pipeline.runner.leases import LeaseKeeper
 from pipeline.runner.narrate import ended_event, failed_event, proposed_event, started_event
 from pipeline.runner.outcome import RunOptions
+from pipeline.runner.outliving import Outliving
 from pipeline.runner.retry import (
     ExitClass,
     GiveUp,
+    TryAgain,
     classify,
     decide,
     past_attempts,
 )
-from pipeline.runner.schedule import Ready, Sleepers, Slots, demand
+from pipeline.runner.running import Prepared, Running
+from pipeline.runner.schedule import Polls, Ready, Sleepers, Slots, demand
 from pipeline.runner.state import RunState
+from pipeline.runner.stopping import Stopping
 from pipeline.spec.dag import Stage
 from pipeline.spec.driver import Done
 from pipeline.spec.stage import Launch
 
-_log = logging.getLogger(__name__)
-
 _TICK_SECONDS = 0.5
 """Longest sleep: how late a signal or a lost lease is noticed."""
-_FIRST_POLL_SECONDS = 0.05
-_LAST_POLL_SECONDS = 2.0
-"""Pauses between looks at a lease that another runner holds; they double from first to last."""
 
 
 class Loop:
@@ -74,10 +72,13 @@ class Loop:
         self._queue: dict[str, Prepared] = {}
         self._running: dict[str, Running] = {}
         self._sleeping: Sleepers[Prepared] = Sleepers()
-        self._polls: dict[str, float] = {}
+        self._polls = Polls()
         self._drivers: dict[str, tuple[Driver, Prepared]] = {}
         self._plan_keys = {a: p.plan_key for a, p in plan.stages.items()}
         self._digests = Digests(options.workdir)
+        self._outliving = Outliving(executor, attempts, journal)
+        self._stopping = Stopping(executor, journal, keeper, stops, options.grace_seconds)
+        self._given_up: dict[str, GiveUp] = {}
         self._draining = False
 
     @property
@@ -95,16 +96,17 @@ class Loop:
         next_tick = 0.0
         try:
             while not self._settled():
-                self._heed_requests()
+                self._stopping.heed(self._running)
                 self._start_what_may()
                 self._attempts.tidy()
                 for end in self._wait():
-                    self._take_in(end)
+                    self._take_in(end) if end.restarts is None else self._take_in_restart(end)
+                self._outliving.tell_pending(self._running)
                 if time.monotonic() >= next_tick:
                     next_tick = time.monotonic() + _TICK_SECONDS / 2
                     tick(self.state)
         except BaseException:
-            self._abandon()
+            self._stopping.abandon(self._running)
             raise
         finally:
             self._attempts.tidy()
@@ -207,7 +209,9 @@ class Loop:
         if not self._slots.take(address, planned.stage, prepared.wanted):
             return
         del self._queue[address]
-        attempt_id = self._attempts.reserve(planned.plan_key)
+        found = self._outliving.find(prepared)
+        going_on = found.job.lease_token if found else None
+        attempt_id = self._attempts.reserve(planned.plan_key, going_on)
         if attempt_id is None:
             self._slots.release(address)
             self._wait_for_holder(prepared)
@@ -219,28 +223,47 @@ class Loop:
             self._attempts.release(planned.plan_key)
             self._slots.release(address)
             return
+        self._polls.forget(address)
+        if found is not None:
+            self._running[attempt_id] = self._outliving.take_up(prepared, found)
+            return
         number = len(self.state.stages[address].attempts) + 1
         running = self._attempts.make(prepared, number, attempt_id)
         # Before the executor knows: a kill in between leaves an attempt that never ended.
-        self._journal.append(started_event(running.job))
+        self._journal.append(started_event(running.job, outlives=self._outliving.is_so))
         self._executor.submit(running.job)
         self._running[attempt_id] = running
-        self._polls.pop(address, None)
 
     def _wait_for_holder(self, prepared: Prepared) -> None:
         address = prepared.address
-        pause = self._polls.get(address, 0.0)
-        if not pause:
+        if self._polls.is_first(address):
             holder = self._attempts.holder(prepared.planned.plan_key)
             self._journal.append(ev.StageWaiting(stage=address, holder=holder))
-        pause = min(max(2 * pause, _FIRST_POLL_SECONDS), _LAST_POLL_SECONDS)
-        self._polls[address] = pause
-        self._sleeping.add(address, prepared, pause)
+        self._sleeping.add(address, prepared, self._polls.next_pause(address))
 
     # --- from an attempt's end to what follows
 
+    def _take_in_restart(self, end: AttemptEnd) -> None:
+        """The platform has started an attempt anew by itself; whether it should is for us to say."""
+        running = self._running[end.attempt_id]
+        if end.attempt_id in self._given_up or self._stops.heeded:
+            return
+        step = self._attempts.newest_step(running.job)
+        self._journal.append(ended_event(running.job, end, classify(end), step))
+        decision = self._decide(running, end)
+        if isinstance(decision, GiveUp):
+            self._given_up[end.attempt_id] = decision
+            self._executor.stop(end.attempt_id, now=True)
+        else:
+            self._running[end.attempt_id] = self._outliving.restarted(running, end)
+
     def _take_in(self, end: AttemptEnd) -> None:
         running = self._running.pop(end.attempt_id)
+        if (verdict := self._given_up.pop(end.attempt_id, None)) is not None:
+            self._attempts.retire(running)
+            self._slots.release(running.address)
+            self._fail(running.address, verdict, rank=end.rank)
+            return
         exit_class = classify(end)
         artifacts: dict[str, str] = {}
         if exit_class is ExitClass.DONE:
@@ -289,9 +312,7 @@ class Loop:
 
     def _follow_up(self, running: Running, end: AttemptEnd) -> None:
         """The next attempt, or the end of the stage."""
-        state = self.state.stages[running.address]
-        past = past_attempts(state, self.state.session)
-        decision = decide(running.prepared.planned.stage.retry, past, end)
+        decision = self._decide(running, end)
         if isinstance(decision, GiveUp):
             self._fail(running.address, decision, rank=end.rank)
             return
@@ -303,7 +324,13 @@ class Loop:
                 why=decision.why,
             )
         )
-        self._sleeping.add(running.address, running.prepared, decision.delay_seconds)
+        stage, capacity = running.prepared.planned.stage, self._executor.capacity
+        prepared = replace(running.prepared, wanted=demand(stage, capacity, nodes=end.nodes))
+        self._sleeping.add(running.address, prepared, decision.delay_seconds)
+
+    def _decide(self, running: Running, end: AttemptEnd) -> TryAgain | GiveUp:
+        past = past_attempts(self.state.stages[running.address], self.state.session)
+        return decide(running.prepared.planned.stage.retry, past, end)
 
     def _fail(self, address: str, verdict: GiveUp, *, rank: int | None = None) -> None:
         stage = self.state.stages[address]
@@ -371,30 +398,3 @@ class Loop:
             )
         )
         self._succeeded(prepared.address)
-
-    # --- stopping
-
-    def _heed_requests(self) -> None:
-        asked = self._stops.pending()
-        if asked:
-            self._journal.append(ev.CancelRequested(now=asked > 1))
-            for attempt_id in self._running:
-                self._executor.stop(attempt_id, now=asked > 1)
-        lost = self._keeper.lost()
-        if why := lost.get(run_lease(self.state.run)):
-            msg = f"run {self.state.run}: {why}"
-            raise InfrastructureError(msg)
-        for running in self._running.values() if lost else ():
-            # It builds on something that is no longer its own; what it has cannot be committed.
-            if why := lost.get(running.job.plan_key):
-                _log.warning("%s: %s; the attempt is ended", running.address, why)
-                self._executor.stop(running.job.attempt_id, now=True)
-
-    def _abandon(self) -> None:
-        """The run cannot go on: asks what runs to save and stop, for as long as that may take."""
-        for attempt_id in self._running:
-            self._executor.stop(attempt_id, now=False)
-        give_up = time.monotonic() + self._options.grace_seconds
-        while self._running and time.monotonic() < give_up and not self._stops.is_urgent:
-            for end in self._executor.wait(_TICK_SECONDS):
-                self._running.pop(end.attempt_id, None)

@@ -1,6 +1,7 @@
 """Events made of what the runner knows at the moment."""
 
 from pathlib import Path
+from typing import Literal
 
 from pipeline.executors.base import AttemptEnd
 from pipeline.metrics.progress import read_progress
@@ -34,8 +35,13 @@ def planned_event(plan: Plan) -> ev.StagesPlanned:
     )
 
 
-def started_event(job: Job) -> ev.AttemptStarted:
-    """An attempt that is about to be handed to the executor."""
+def started_event(
+    job: Job,
+    *,
+    outlives: bool = False,
+    how: Literal["submitted", "adopted", "restarted"] = "submitted",
+) -> ev.AttemptStarted:
+    """An attempt that is about to be handed to the executor, or goes on in another way."""
     return ev.AttemptStarted(
         stage=job.stage,
         attempt=job.attempt,
@@ -45,6 +51,8 @@ def started_event(job: Job) -> ev.AttemptStarted:
         nodes=job.nodes,
         processes_per_node=job.processes_per_node,
         gpus=job.nodes * job.gpus_per_node,
+        outlives=outlives,
+        how=how,
     )
 
 
@@ -79,7 +87,7 @@ def failed_event(stage: StageState, verdict: GiveUp, rank: int | None) -> ev.Sta
         exit_name=exit_name(verdict.exit_code),
         cause=verdict.cause,
         log=log,
-        advice=advice(verdict.exit_code, verdict.cause),
+        advice=verdict.advice or advice(verdict.exit_code, verdict.cause),
     )
 
 

@@ -24,7 +24,8 @@ class RunOptions:
     """How to run a plan; none of it changes a result.
 
     Attributes:
-        workdir: local folder, `.pipeline`; attempts live under `runs/<run>/stages/` in it.
+        workdir: local folder, `.pipeline`.
+        attempts: local folder under whose `runs/<run>/stages/` attempts live; None for `workdir`.
         jobs: attempts at one time at most, None for as many as the machine holds.
         keep_going: after a failure go on with everything that does not depend on it.
         grace_seconds: how long an attempt may take to save and end once it was asked to.
@@ -34,6 +35,7 @@ class RunOptions:
     jobs: int | None = None
     keep_going: bool = False
     grace_seconds: float = 120.0
+    attempts: Path | None = None
 
 
 class Listener(Protocol):

@@ -50,10 +50,11 @@ class TryAgain:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """No further attempt; `exit_code` and `cause` are the stage's."""
+    """No further attempt; `exit_code` and `cause` are the stage's, `advice` "" for the usual."""
 
     exit_code: int
     cause: str
+    advice: str = ""
 
 
 def classify(end: AttemptEnd) -> ExitClass:
@@ -77,7 +78,7 @@ def decide(policy: Retry, past: Sequence[PastAttempt], end: AttemptEnd) -> TryAg
     """
     newest = past[-1]
     if newest.exit_class is ExitClass.FATAL:
-        return GiveUp(end.exit_code, end.cause)
+        return GiveUp(end.exit_code, end.cause, end.advice)
     if newest.exit_class is ExitClass.FREE:
         idle = _idle_restarts(past)
         if idle >= IDLE_RESTARTS:
@@ -87,7 +88,7 @@ def decide(policy: Retry, past: Sequence[PastAttempt], end: AttemptEnd) -> TryAg
         return TryAgain(0.0, f"{end.cause}; not counted")
     counted = sum(attempt.exit_class is ExitClass.COUNTED for attempt in past)
     if counted >= policy.max_attempts:
-        return GiveUp(end.exit_code, end.cause)
+        return GiveUp(end.exit_code, end.cause, end.advice)
     delay = min(policy.backoff_seconds * 2.0 ** min(counted - 1, 32), MAX_BACKOFF_SECONDS)
     return TryAgain(delay, f"{end.cause}; attempt {counted} of {policy.max_attempts} that count")
 

@@ -27,16 +27,17 @@ class Demand:
     gpus: int
 
 
-def demand(stage: Stage, capacity: Capacity) -> Demand:
+def demand(stage: Stage, capacity: Capacity, *, nodes: int | None = None) -> Demand:
     """What an attempt at this stage takes.
 
-    An elastic gang takes as many nodes as fit. The workers of a `workers` stage are independent
+    An elastic gang takes as many nodes as fit, and of `nodes`, where that is known. The workers of a `workers` stage are independent
     and their number changes no output, so no more are started than the machine has room for.
     """
     resources, launch = stage.resources, stage.spec.launch
     if launch is Launch.GANG:
-        sizes = range(resources.max_nodes, resources.min_nodes - 1, -1)
-        wanted = [_demand(stage, nodes, resources.ranks_per_node) for nodes in sizes]
+        most = resources.max_nodes if nodes is None else min(nodes, resources.max_nodes)
+        sizes = range(max(most, resources.min_nodes), resources.min_nodes - 1, -1)
+        wanted = [_demand(stage, size, resources.ranks_per_node) for size in sizes]
     elif launch is Launch.WORKERS:
         wanted = [_demand(stage, 1, workers) for workers in range(resources.workers, 0, -1)]
     else:
@@ -227,3 +228,28 @@ class Sleepers(Generic[SleeperT]):
         if not self._alarms:
             return longest
         return min(longest, max(0.0, self._alarms[0][0] - time.monotonic()))
+
+
+_FIRST_POLL_SECONDS = 0.05
+_LAST_POLL_SECONDS = 2.0
+
+
+class Polls:
+    """Pauses between looks at something another runner holds; they double up to a longest."""
+
+    def __init__(self) -> None:
+        self._pauses: dict[str, float] = {}
+
+    def is_first(self, key: str) -> bool:
+        """Whether it was not waited for yet."""
+        return key not in self._pauses
+
+    def next_pause(self, key: str) -> float:
+        """Seconds until the next look."""
+        pause = max(2 * self._pauses.get(key, 0.0), _FIRST_POLL_SECONDS)
+        self._pauses[key] = min(pause, _LAST_POLL_SECONDS)
+        return self._pauses[key]
+
+    def forget(self, key: str) -> None:
+        """It is waited for no more."""
+        self._pauses.pop(key, None)

@@ -37,7 +37,10 @@ class RunStatus(StrEnum):
 
 @dataclass
 class AttemptState:
-    """One attempt; `ended` is None while it runs, and for good when its runner was killed."""
+    """One attempt; `ended` is None while it runs, and for good when its runner was killed.
+
+    `outlives`: it goes on without a runner, and the next one takes it up.
+    """
 
     number: int
     attempt_id: str
@@ -53,6 +56,7 @@ class AttemptState:
     cause: str = ""
     step: int | None = None
     reached: int | None = None
+    outlives: bool = False
 
 
 @dataclass
@@ -91,6 +95,12 @@ class StageState:
     def busy_seconds(self) -> float:
         """Time its ended attempts took, over all sessions."""
         return sum(a.ended - a.started for a in self.attempts if a.ended is not None)
+
+    @property
+    def goes_on_alone(self) -> bool:
+        """Whether its newest attempt has not ended and needs no runner to go on."""
+        newest = self.attempts[-1] if self.attempts else None
+        return newest is not None and newest.outlives and newest.ended is None
 
     @property
     def succeeded(self) -> bool:
@@ -132,7 +142,11 @@ class RunState:
         """Takes in what no event says: nothing of this run is at work any more."""
         self.status = RunStatus.KILLED
         for stage in self.stages.values():
-            if stage.status in (StageStatus.RUNNING, StageStatus.RETRYING):
+            if stage.goes_on_alone:
+                stage.note = (
+                    f"its runner was killed; it goes on, `pipeline resume {self.run}` follows"
+                )
+            elif stage.status in (StageStatus.RUNNING, StageStatus.RETRYING):
                 stage.status, stage.note = StageStatus.CANCELLED, "its runner was killed"
 
     def artifacts_of(self, address: str) -> dict[str, str]:
@@ -232,6 +246,11 @@ def _attempt_started(state: RunState, event: ev.AttemptStarted, time: float) -> 
     stage = state.stages[event.stage]
     _move(stage, StageStatus.RUNNING, time)
     stage.content_key = event.content_key
+    newest = stage.attempts[-1] if stage.attempts else None
+    is_known = newest is not None and newest.attempt_id == event.attempt_id
+    if event.how == "adopted" and newest is not None and is_known and newest.ended is None:
+        newest.session = state.session
+        return
     stage.attempts.append(
         AttemptState(
             number=event.attempt,
@@ -241,8 +260,15 @@ def _attempt_started(state: RunState, event: ev.AttemptStarted, time: float) -> 
             started=time,
             num_processes=event.nodes * event.processes_per_node,
             gpus=event.gpus,
+            outlives=event.outlives,
         )
     )
+
+
+def _attempt_pending(state: RunState, event: ev.AttemptPending, time: float) -> None:
+    stage = state.stages[event.stage]
+    status = StageStatus.WAITING if event.why else StageStatus.RUNNING
+    _move(stage, status, time, event.why)
 
 
 def _attempt_ended(state: RunState, event: ev.AttemptEnded, time: float) -> None:
@@ -311,6 +337,7 @@ _APPLY: dict[type[Any], Callable[[RunState, Any, float], None]] = {
     ev.CodeAccepted: _code_accepted,
     ev.StageWaiting: _stage_waiting,
     ev.AttemptStarted: _attempt_started,
+    ev.AttemptPending: _attempt_pending,
     ev.AttemptEnded: _attempt_ended,
     ev.RetryScheduled: _retry_scheduled,
     ev.StageFinished: _stage_finished,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing_extensions import override
 
 from pipeline.errors import InfrastructureError
-from pipeline.executors.base import AttemptEnd, Capacity, OutlivingExecutor
+from pipeline.executors.base import AttemptEnd, Capacity, Found, OutlivingExecutor
 from pipeline.executors.kubernetes.client import Cluster, Object
 from pipeline.executors.kubernetes.events import Warnings
 from pipeline.executors.kubernetes.following import (
@@ -168,7 +168,7 @@ class KubernetesExecutor(OutlivingExecutor):
         return any(pod.owner == owner and not pod.is_over for pod in pods)
 
     @override
-    def find(self, plan_key: str, content_key: str) -> Job | None:
+    def find(self, plan_key: str, content_key: str) -> Found | None:
         wanted = {"pipeline/plan-key": plan_key, "pipeline/content-key": content_key}
         alive = []
         for resource in (JOBSET, JOB) if self._uses_jobsets else (JOB,):
@@ -188,7 +188,7 @@ class KubernetesExecutor(OutlivingExecutor):
         if job is None or self._image not in _images(item):
             return None
         self._found[job.attempt_id] = (resource, workload.name)
-        return job
+        return Found(job, view_workload(trim_workload(item)).restarts)
 
     @override
     def adopt(self, job: Job) -> None:

@@ -36,6 +36,7 @@ EVERY_KIND: list[Event] = [
         nodes=2,
         processes_per_node=4,
     ),
+    ev.AttemptPending(stage="a", why="no node"),
     ev.AttemptEnded(stage="a", attempt=1, exit_code=75, exit_class="free", cause="ü", step=3),
     ev.RetryScheduled(stage="a", attempt=2, delay_seconds=0.5, why="w"),
     ev.StageFinished(stage="a", content_key="c", artifacts={"out": "abc"}),
