@@ -79,8 +79,9 @@ def _pooled(values: NDArray[np.float32]) -> NDArray[np.float32]:
         if factor > 1:
             starts = np.arange(0, values.shape[axis], factor)
             sums = np.add.reduceat(values, starts, axis=axis)
-            counts = np.diff(np.append(starts, values.shape[axis])).astype(np.float32)
-            values = sums / (counts[:, None] if axis == 0 else counts)
+            counts = np.diff(np.append(starts, values.shape[axis]))
+            means = sums / (counts[:, None] if axis == 0 else counts)
+            values = means.astype(np.float32)
     return values
 
 
