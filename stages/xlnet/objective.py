@@ -29,6 +29,7 @@ from stages.xlnet.examples import NO_LABEL, ExampleSource
 from stages.xlnet.flops import train_flops
 from stages.xlnet.heads import LanguageModel
 from stages.xlnet.model import initialise
+from stages.xlnet.pictures import SeenExample, seen_example, watched_attention
 from stages.xlnet.rows import Ids
 from stages.xlnet.vocabulary import read_vocabulary
 
@@ -102,6 +103,7 @@ class PermutationLM:
         num_rows = config.train.global_batch_size // place.size
         self._first_row = place.rank * num_rows
         self._memory = self._empty_memory(num_rows, torch.device("cpu"))
+        self.seen: SeenExample | None = None
 
     def batch(self, picks: Mapping[str, Picks]) -> Batch:
         """Examples of one micro-batch, those over reversed text in its second half."""
@@ -150,12 +152,18 @@ class PermutationLM:
         device = self.model.backbone.query_init.device
         memory = self._empty_memory(len(rows), device)
         total, count = torch.zeros((), device=device), torch.zeros((), device=device)
-        for step in range(min(source.num_steps, self._config.held_out.max_steps)):
+        num_steps = min(source.num_steps, self._config.held_out.max_steps)
+        for step in range(num_steps):
             batch = source.batch(np.zeros_like(rows), rows, np.full_like(rows, step))
             batch["labels"][torch.from_numpy(~is_real)] = NO_LABEL
             count += self.weight(batch)
             batch = to_device(batch, device)
-            logits, new_memory = self._forward(model, batch, memory if memory.shape[2] else None)
+            past = memory if memory.shape[2] else None
+            # The last one is shown: its memory is real text, not the zeros a row begins with.
+            if step == num_steps - 1 and self._place.rank == 0:
+                logits, new_memory = self._forward_seen(model, batch, past)
+            else:
+                logits, new_memory = self._forward(model, batch, past)
             memory = memory if new_memory is None else new_memory
             total += _cross_entropy(logits, batch["labels"])
         return {"loss": (total, count)}
@@ -184,6 +192,15 @@ class PermutationLM:
             reuse_len=self._config.rows.reuse_len,
             bidirectional=self._config.rows.bidirectional,
         )
+        return logits, new_memory
+
+    def _forward_seen(
+        self, model: nn.Module, batch: Batch, memory: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `_forward`; keeps what the model made of the first example."""
+        with watched_attention(model, num_targets=batch["targets"].shape[1]) as attention:
+            logits, new_memory = self._forward(model, batch, memory)
+        self.seen = seen_example(batch, logits, attention)
         return logits, new_memory
 
     def _empty_memory(self, num_rows: int, device: torch.device) -> Tensor:

@@ -4,12 +4,14 @@ import math
 
 from pipeline.metrics import names
 from pipeline.metrics.names import labelled
+from pipeline.shards.tokenizer import Tokenizer
 from pipeline.spec.context import StageContext
 from pipeline.spec.scores import write_scores
 from pipeline.training.loop import train
 from stages.xlnet.checkpoint import write_shape
 from stages.xlnet.config import PretrainConfig
 from stages.xlnet.objective import PermutationLM, parameter_rule
+from stages.xlnet.pictures import pictures_of
 
 
 def run(ctx: StageContext[PretrainConfig]) -> None:
@@ -37,5 +39,8 @@ def run(ctx: StageContext[PretrainConfig]) -> None:
             scores["perplexity"] = math.exp(min(scores["loss"], 700.0))  # exp(710) overflows
             name = labelled(names.EVAL_SCORE, score="perplexity")
             ctx.recorder.scalar(name, scores["perplexity"], result.step)
+        if method.seen is not None:
+            for picture in pictures_of(method.seen, Tokenizer(ctx.input("tokenizer")).pieces):
+                ctx.recorder.show(picture, result.step)
         write_shape(folder, method.shape)
         write_scores(ctx.outputs["scores"], scores)

@@ -25,7 +25,7 @@ def test_every_text_of_a_run_is_escaped_everywhere() -> None:
     files = {"x": FileEntry(size=1, sha256="0" * 64)}
     run = view(state(hostile, stage("ok", attempts=[attempt(0, 2)])), about=about)
     run.state.cause = HOSTILE
-    manifest = Manifest(kind=PortKind.FOLDER, schema=None, files=files)
+    manifest = Manifest(kind=PortKind.FOLDER, files=files)
     run = type(run)(
         **{
             **vars(run),
