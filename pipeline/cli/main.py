@@ -20,6 +20,7 @@ from pipeline.cli.kinds import schema, stages
 from pipeline.cli.logs import logs
 from pipeline.cli.peek import peek
 from pipeline.cli.plan import explain, plan
+from pipeline.cli.render import render
 from pipeline.cli.report import report
 from pipeline.cli.run import resume, retry, run
 from pipeline.cli.status import describe, list_, status
@@ -53,6 +54,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "diff": diff,
     "report": report,
     "validate": validate,
+    "render": render,
     "graph": graph,
     "stages": stages,
     "schema": schema,

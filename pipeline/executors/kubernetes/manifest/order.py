@@ -1,5 +1,6 @@
 """The order that a stage's pods read: the job, without what may be secret."""
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.job import Job
 from pipeline.spec.pod import InputPort, PodOrder, Sealed
 from pipeline.spec.stage import Launch
-from pipeline.storage.digests import canonical_json, digest_of
+from pipeline.storage.digests import digest_of
 
 MAX_ORDER_BYTES = 200_000
 """All annotations of an object together may hold 256 KiB."""
@@ -76,7 +77,8 @@ def order_text(order: PodOrder) -> str:
     Raises:
         UserError: an object of the cluster cannot hold it.
     """
-    text = canonical_json(order.model_dump(mode="json")).decode()
+    # Indented: a person reviews what is applied.
+    text = json.dumps(order.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False)
     if len(text.encode()) > MAX_ORDER_BYTES:
         msg = (
             f"stage {order.job.stage}: its configuration needs {len(text.encode())} bytes; a pod "
