@@ -11,8 +11,9 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.metrics.names import METRICS, Metric, labelled, parse
@@ -145,43 +146,64 @@ def read_series(folder: Path) -> list[Sample]:
     except FileNotFoundError:
         return []
     for name in sorted(names, key=int):
-        for series, value in _read(folder / name).items():
-            sample = _sample(series, value)
-            if sample is None:
-                continue
-            before = merged.get(series)
+        series, values = _read(folder / name)
+        for one, value in zip(series, values, strict=True):
+            before = merged.get(one.written)
             if before is None:
-                merged[series] = sample
-            elif sample.metric.kind != "gauge":
+                merged[one.written] = Sample(one.metric, one.part, one.labels, value)
+            elif one.metric.kind != "gauge":
                 total = before.value + value
-                merged[series] = Sample(sample.metric, sample.part, sample.labels, total)
+                merged[one.written] = Sample(one.metric, one.part, one.labels, total)
     return list(merged.values())
 
 
-def _read(path: Path) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Series:
+    """What a name in a file means, and at which place of the values."""
+
+    written: str
+    metric: Metric
+    part: str
+    labels: Mapping[str, str]
+    place: int
+
+
+def _read(path: Path) -> tuple[Sequence[_Series], Sequence[float]]:
+    """The series of a rank that are exported, and their values."""
     for _ in range(_TRIES):
         try:
             data = path.read_bytes()
             magic, num_names, num_values, checksum = _HEAD.unpack_from(data)
         except (OSError, struct.error):
-            return {}
-        values = data[_HEAD.size : _HEAD.size + 8 * min(num_values, MOST_SERIES)]
-        if magic == _MAGIC and zlib.crc32(values) == checksum:
-            names = data[_NAMES_AT : _NAMES_AT + num_names].split(b"\n")[:-1]
-            numbers = array("d", values)
-            try:
-                return dict(zip((str(json.loads(name)) for name in names), numbers, strict=True))
-            except ValueError:
-                return {}
-    return {}  # not ours, or written to without a pause
+            break
+        packed = data[_HEAD.size : _HEAD.size + 8 * min(num_values, MOST_SERIES)]
+        if magic == _MAGIC and zlib.crc32(packed) == checksum:
+            series = _meanings(data[_NAMES_AT : _NAMES_AT + num_names])
+            values = array("d", packed)
+            if series and series[-1].place >= len(values):
+                break
+            return series, [values[one.place] for one in series]
+    return (), ()  # not ours, or written to without a pause
 
 
-def _sample(series: str, value: float) -> Sample | None:
-    name, labels = parse(series)
-    part = ""
-    for suffix in ("bucket", "sum"):
-        base = name.removesuffix(f"_{suffix}")
-        if base != name and base in METRICS and METRICS[base].kind == "histogram":
-            name, part = base, suffix
-    metric = METRICS.get(name)
-    return None if metric is None else Sample(metric, part, labels, value)
+@lru_cache(maxsize=256)
+def _meanings(names: bytes) -> tuple[_Series, ...]:
+    """Kept: a rank's names change in its first seconds only, and reading them is most of the work.
+
+    What is no declared metric, or cannot be read, is left out.
+    """
+    found = []
+    for place, line in enumerate(names.split(b"\n")[:-1]):
+        try:
+            written = str(json.loads(line))
+        except ValueError:
+            continue
+        name, labels = parse(written)
+        part = ""
+        for suffix in ("bucket", "sum"):
+            base = name.removesuffix(f"_{suffix}")
+            if base != name and base in METRICS and METRICS[base].kind == "histogram":
+                name, part = base, suffix
+        if name in METRICS:
+            found.append(_Series(written, METRICS[name], part, labels, place))
+    return tuple(found)
