@@ -3,10 +3,12 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +44,45 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         port = reserved.getsockname()[1]
     with running_prometheus(folder / "prometheus", target=port, rules=[rules]) as prometheus:
         begin = time.time()
-        ended = subprocess.run(
-            [
-                *(sys.executable, "-c", "from pipeline.cli.main import main; main()"),
-                *("run", "dag.yaml", "--metrics-port", str(port), "--metrics-linger", "10"),
-            ],
-            cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "CI": "1"},
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-        assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+        run = start(folder, "run", "dag.yaml", "--metrics-port", str(port), "--metrics-linger=10")
+        with stuck_scrapers(port):
+            output, _ = run.communicate(timeout=500)
+        assert run.returncode == 0, output
         time.sleep(1.5)  # one more evaluation of the rules
         yield Watched(prometheus, begin, time.time(), folder)
+
+
+def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The command line in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from pipeline.cli.main import main; main()", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CI": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@contextmanager
+def stuck_scrapers(port: int) -> Iterator[None]:
+    """Twenty clients that ask for the page and never read it, with the least room for it."""
+    clients: list[socket.socket] = []
+    give_up = time.monotonic() + 60
+    while len(clients) < 20 and time.monotonic() < give_up:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        try:
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        except OSError:
+            client.close()
+            time.sleep(0.1)
+        else:
+            clients.append(client)
+    assert len(clients) == 20
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.close()

@@ -19,9 +19,10 @@ VARIABLES = {
 }
 NO_DATA_HERE = {
     "GPU memory, peak": "there is no GPU",
-    "Waiting now": "nothing waits when a machine is idle",
 }
 """Panels of Runs and Training that a run on this machine leaves empty, with the reason."""
+SOMETIMES = {"Waiting now"}
+"""Has data only if a scrape falls between a stage's last input and its start."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def test_dashboards_every_query_runs_and_shows_the_run(watched: Watched) -> None
         series = watched.prometheus.range(asked.expr, watched.begin, watched.end)
         if not _has_numbers(series):
             empty.add(asked.title)
-    assert empty == set(NO_DATA_HERE)
+    assert empty - SOMETIMES == set(NO_DATA_HERE)
 
 
 def test_dashboards_of_the_cluster_are_understood(watched: Watched) -> None:

@@ -25,7 +25,7 @@ from pipeline.executors.kubernetes.manifest.pod import (
     volume_mounts,
 )
 from pipeline.spec.cluster import ClusterSettings
-from pipeline.spec.pod import AGENT_PORT
+from pipeline.spec.pod import AGENT_PORT, METRICS_LINGER_VARIABLE, METRICS_PORT_VARIABLE
 from pipeline.storage.digests import digest_of
 
 DAG_FOLDER = "/etc/pipeline/dag"
@@ -153,7 +153,13 @@ def _pod(
         "command": _command(request),
         "workingDir": SCRATCH,
         "env": environment(
-            settings, [{"name": "HOME", "value": SCRATCH}, {"name": "TMPDIR", "value": "/tmp"}]
+            settings,
+            [
+                {"name": "HOME", "value": SCRATCH},
+                {"name": "TMPDIR", "value": "/tmp"},
+                {"name": METRICS_PORT_VARIABLE, "value": str(AGENT_PORT)},
+                {"name": METRICS_LINGER_VARIABLE, "value": str(settings.linger_seconds)},
+            ],
         ),
         "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
         "resources": _RESOURCES,

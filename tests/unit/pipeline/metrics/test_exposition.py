@@ -1,5 +1,6 @@
 """What is served parses as what it says it is, and says what was told."""
 
+import math
 import subprocess
 from pathlib import Path
 
@@ -71,3 +72,19 @@ def test_exposition_passes_promtool_check_metrics(tmp_path: Path) -> None:
 def test_place_labels_leave_out_what_does_not_apply() -> None:
     assert place_labels(pipeline="p", run="r") == {"pipeline": "p", "run": "r"}
     assert PLACE == {"pipeline": "p", "run": "r", "stage": 'fine[seed="1"]', "attempt": "2"}
+
+
+@pytest.mark.parametrize("accept", [OPENMETRICS, "text/plain"])
+def test_exposition_says_what_the_library_reads_back(accept: str) -> None:
+    """Names, labels and values that have to be escaped or written with care."""
+    odd = 'a\\b"c"\nd,e={f}'
+    values = [0.0, -1.5, 1e-300, 1e22, 12345678901234567890.0, float("inf"), float("-inf")]
+    page = Exposition()
+    for number, value in enumerate(values):
+        page.add(names.TRAIN_SCORE, value, {"score": odd, "stage": str(number)})
+    page.add(names.TRAIN_LOSS, float("nan"), {})
+    found = parse(page.page(accept).body.decode(), accept=accept)
+    assert [one.value for one in found[:-1]] == values
+    assert {one.labels["score"] for one in found[:-1]} == {odd}
+    assert math.isnan(found[-1].value)
+    assert found[-1].labels == {}
