@@ -6,9 +6,11 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import ProfileName
 from pipeline.errors import ExitCode
 
 _TORCH = ("torch", "torchvision", "torchaudio")
@@ -25,15 +27,50 @@ class Check:
     fix: str = ""
 
 
-def doctor() -> None:
-    """Checks this machine for running stages locally and prints the fix for what is wrong."""
-    checks = [_python(), *_torch(), _compiler(), _cpus(), _work_folder(), _shm()]
+OnCluster = Annotated[
+    str | None, typer.Option("--on", metavar="EXECUTOR", help="kubernetes: checks the cluster.")
+]
+MaybeDag = Annotated[
+    Path | None, typer.Argument(metavar="DAG_FILE", help="Its profile says which cluster and how.")
+]
+
+
+def doctor(dag: MaybeDag = None, profile: ProfileName = None, on: OnCluster = None) -> None:
+    """Checks this machine, or with --on kubernetes a cluster, and prints the fix for what is wrong."""
+    if on not in (None, "local", "kubernetes"):
+        from pipeline.errors import UserError
+
+        msg = f"--on {on}: there is `local` and `kubernetes`"
+        raise UserError(msg)
+    if on == "kubernetes":
+        checks = _cluster(dag, profile)
+    else:
+        checks = [_python(), *_torch(), _compiler(), _cpus(), _work_folder(), _shm()]
     for check in checks:
         print(f"{'ok ' if not check.fix else 'BAD'}  {check.name:16}{check.found}")
         if check.fix:
             print(f"     {'':16}-> {check.fix}")
     if any(check.fix for check in checks):
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
+def _cluster(file: Path | None, profile: str | None) -> list[Check]:
+    from pipeline.cli.cluster import connect
+    from pipeline.cli.loading import load
+    from pipeline.executors.kubernetes.doctor import examine
+    from pipeline.spec.cluster import ClusterSettings
+
+    settings, needs_gpus = ClusterSettings(), False
+    if file is not None:
+        dag = load(file, profile=profile)
+        settings = dag.cluster
+        needs_gpus = any(stage.resources.gpus_per_node for stage in dag.stages.values())
+    cluster = connect(settings.namespace, patience_seconds=10.0)
+    try:
+        found = examine(cluster, settings, needs_gpus=needs_gpus)
+        return [Check(one.name, one.found, one.fix) for one in found]
+    finally:
+        cluster.close()
 
 
 def _python() -> Check:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from pipeline.cli.attach import attach
 from pipeline.cli.cache import cache
 from pipeline.cli.cancel import cancel
 from pipeline.cli.diff import diff
@@ -45,6 +46,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "retry": retry,
     "cancel": cancel,
+    "attach": attach,
     "status": status,
     "list": list_,
     "describe": describe,

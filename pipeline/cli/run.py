@@ -59,6 +59,9 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse a work tree with uncommitted changes.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Plan only.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Puts the runner into the cluster; see `pipeline attach`.")
+]
 StageArgument = Annotated[
     str | None,
     typer.Argument(metavar="STAGE", help="The stage to try again; default all failed."),
@@ -82,6 +85,7 @@ def run(
     keep_going: KeepGoing = False,
     strict: Strict = False,
     dry_run: DryRun = False,
+    detach: Detach = False,
     metrics_port: MetricsPort = None,
     metrics_linger: MetricsLinger = 0.0,
     webhook: WebhookUrl = None,
@@ -109,6 +113,19 @@ def run(
         jobs=jobs,
         keep_going=keep_going,
     )
+    if detach and not dry_run:
+        from pipeline.cli.attach import detach as put_into_cluster
+        from pipeline.cli.loading import load_request
+
+        options = {"--only": only, "--from": from_, "--until": until, "--force": force}
+        options |= {"--accept-code": accept_code, "--store": [store] if store else None}
+        options |= {"--jobs": [str(jobs)] if jobs else None}
+        again = [
+            text for name, given in options.items() for one in given or () for text in (name, one)
+        ]
+        again += ["--keep-going"] if keep_going else []
+        put_into_cluster(request, load_request(request), [*(stages or ()), *again])
+        return
     monitoring = Monitoring(metrics_port, metrics_linger, webhook, webhook_secret_from)
     _start(request, selection, store, monitoring, strict=strict, dry_run=dry_run, output=output)
 
@@ -217,12 +234,16 @@ def _again(
     _watched(watched, plan, place, request, output, monitoring)
 
 
-def _executor(dag: Dag) -> Executor:
+def _executor(dag: Dag, store: Store) -> Executor:
     from pipeline.errors import UserError
     from pipeline.executors.local.executor import LocalExecutor
 
+    if dag.on == "kubernetes":
+        from pipeline.cli.cluster import kubernetes_executor
+
+        return kubernetes_executor(dag, store)
     if dag.on != "local":
-        msg = f"on: {dag.on}: this version runs on this machine only. Set `on: local`."
+        msg = f"on: {dag.on}: there is `local` and `kubernetes`"
         raise UserError(msg)
     names = {s.name: None for s in dag.stages.values() if s.resources.shm or s.resources.disk}
     if names:
@@ -249,10 +270,18 @@ def _watched(
     from pipeline.runner.cancel import cancel_on_signals
     from pipeline.runner.outcome import Listeners, RunOptions
 
-    options = RunOptions(workdir(), jobs=request.jobs, keep_going=request.keep_going)
-    executor = _executor(plan.dag)
+    outlives = plan.dag.on == "kubernetes"
+    options = RunOptions(
+        workdir(),
+        jobs=request.jobs,
+        keep_going=request.keep_going,
+        # Pods keep the attempts' folders in the store, where it is one that this machine sees.
+        attempts=store.local_path() if outlives else None,
+    )
+    executor = _executor(plan.dag, store)
     with monitoring.listeners(grace_seconds=options.grace_seconds) as others:
-        with choose_display(output) as display, cancel_on_signals() as cancellation:
+        signals = cancel_on_signals(outliving=outlives)
+        with choose_display(output) as display, signals as cancellation:
             told = Listeners([display, *others])
             outcome = run(plan, store, executor, options, listener=told, cancellation=cancellation)
         if output is Output.TEXT:

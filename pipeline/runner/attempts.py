@@ -246,6 +246,9 @@ class Attempts:
             UsageError: a process ended well without handing in its outputs.
         """
         job = running.job
+        recorded = self.find(job.plan_key)
+        if recorded is not None and recorded.attempt_id.startswith(f"{job.attempt_id}-"):
+            return dict(recorded.artifacts)  # by its pods: they need no runner for it
         if missing := self.artifacts.missing_parts(job.plan_key, job.attempt_id, job.world_size):
             msg = (
                 f"rank {missing[0]} ended with 0 before its outputs were taken in. "
@@ -358,7 +361,10 @@ class Attempts:
         while self._retired:
             plan_key, running = self._retired.popitem()
             try:
-                self.artifacts.discard(plan_key, running.job.attempt_id)
+                # Starts by a cluster stage under the attempt's id and something more.
+                for left in self._store.list(f"staging/{plan_key}"):
+                    if left.startswith(running.job.attempt_id):
+                        self.artifacts.discard(plan_key, left)
             except StoreError as exc:
                 _log.warning("what attempt %s staged is left: %s", running.job.attempt_id, exc)
             self._keeper.release(plan_key)

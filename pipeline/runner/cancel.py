@@ -19,10 +19,15 @@ _REMOTE_POLL_SECONDS = 5.0
 
 
 class Cancellation:
-    """Counts the requests: the first asks for a checkpoint and an end, the second ends at once."""
+    """Counts the requests: the first asks for a checkpoint and an end, the second ends at once.
+
+    Attributes:
+        is_left: the runner alone shall end; what outlives it goes on.
+    """
 
     def __init__(self) -> None:
         self.requests = 0
+        self.is_left = False
 
     def request(self, *, now: bool = False) -> None:
         """Asks once more; safe in a signal handler and from another thread."""
@@ -30,12 +35,19 @@ class Cancellation:
 
 
 @contextmanager
-def cancel_on_signals() -> Iterator[Cancellation]:
-    """SIGINT, SIGTERM and a closed terminal become requests for the block. In the main thread."""
+def cancel_on_signals(*, outliving: bool = False) -> Iterator[Cancellation]:
+    """SIGINT, SIGTERM and a closed terminal become requests for the block. In the main thread.
+
+    `outliving`: stages go on without a runner, so only Ctrl-C is meant for them; SIGTERM (a drained
+    node) and a closed terminal are for the runner.
+    """
     cancellation = Cancellation()
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        cancellation.request()
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if outliving and number != signal.SIGINT:
+            cancellation.is_left = True
+        else:
+            cancellation.request()
 
     before = {number: signal.signal(number, handle) for number in _ASKING}
     try:
@@ -74,6 +86,11 @@ class StopRequests:
             return 0
         self.heeded = asked
         return asked
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the runner alone shall end."""
+        return self._cancellation.is_left
 
     @property
     def is_urgent(self) -> bool:

@@ -45,8 +45,11 @@ class Stopping:
             self._journal.append(ev.CancelRequested(now=asked > 1))
             for attempt_id in running:
                 self._executor.stop(attempt_id, now=asked > 1)
-        lost = self._keeper.lost()
         run = self._journal.run
+        if self._stops.is_left:
+            msg = f"the runner was asked to end; what runs goes on, `pipeline resume {run}` follows"
+            raise InfrastructureError(msg)
+        lost = self._keeper.lost()
         if why := lost.get(run_lease(run)):
             msg = f"run {run}: {why}"
             raise InfrastructureError(msg)

@@ -308,6 +308,11 @@ class Cluster:
         )
 
 
+def is_in_pod() -> bool:
+    """Whether this process is in a pod that may talk to its cluster."""
+    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
+
+
 def _connect(kubeconfig: str | None) -> Any:
     """An API client with its configuration; nothing is sent."""
     from kubernetes import client, config  # noqa: PLC0415 - half a second, and only here
@@ -319,7 +324,7 @@ def _connect(kubeconfig: str | None) -> Any:
             persist_config=False,
         )
     ]
-    if kubeconfig is None and Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
+    if kubeconfig is None and is_in_pod():
         loaders.append(_load_service_account)
     problems = []
     for load in loaders:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.errors import UserError
+from pipeline.executors.kubernetes.manifest.names import ORDER_ANNOTATION
 from pipeline.spec.cluster import ClusterSettings
 from pipeline.spec.job import Job
 from pipeline.spec.pod import InputPort, PodOrder, Sealed
@@ -86,6 +89,18 @@ def order_text(order: PodOrder) -> str:
         )
         raise UserError(msg)
     return text
+
+
+def read_order(workload: Mapping[str, Any]) -> Job | None:
+    """The job that a JobSet or Job of ours was made for; None where it says none."""
+    spec = workload["spec"]
+    if "replicatedJobs" in spec:
+        spec = spec["replicatedJobs"][0]["template"]["spec"]
+    annotations = spec["template"]["metadata"].get("annotations") or {}
+    try:
+        return PodOrder.model_validate_json(annotations.get(ORDER_ANNOTATION, "")).job
+    except ValidationError:
+        return None  # of another version
 
 
 def _seal(
