@@ -19,6 +19,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 _KEPT_LABELS = (JOBSET_NAME, RESTART, JOB_NAME, INDEX)
 
 KILLED = 128 + 9
+_TERMINATED = 128 + 15
 _DISRUPTIONS = {
     "PreemptionByScheduler": "preempted by a pod of higher priority",
     "DeletionByTaintManager": "its node was taken away (taint)",
@@ -169,6 +170,8 @@ def _pod_end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | No
         code = KILLED  # the kubelet gave the pod up: no container of it has ended by itself
     if terminated.get("signal"):
         code = 128 + int(terminated["signal"])
+    if told and told.exit_code and code in (KILLED, _TERMINATED):
+        code = told.exit_code  # it had decided before it was killed
     what, advice, lost = _kind_of_end(status, terminated)
     cause = told.cause if told else ""
     if not cause and code:

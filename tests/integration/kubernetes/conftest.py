@@ -101,6 +101,10 @@ class Shell:
             assert time.monotonic() < give_up, self.log()
             time.sleep(0.02)
 
+    def rank_has_begun(self, rank: int) -> bool:
+        """Whether its log is there."""
+        return any((self.folder / "store" / "runs").glob(f"*/stages/*/*/logs/rank-{rank}.log"))
+
     def checkpoints(self) -> int:
         """Steps that are saved."""
         return len(list((self.folder / "store").glob("state/*/step-*")))
