@@ -172,6 +172,7 @@ def environment(settings: ClusterSettings, own: list[dict[str, Any]]) -> list[di
     """
     plain = {
         "HOME": f"{SCRATCH}/home",
+        "USER": "pipeline",  # any user id will do, also one that the image has no name for
         "TMPDIR": f"{SCRATCH}/tmp",
         "XDG_CACHE_HOME": f"{SCRATCH}/cache",
         "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH}/cache/inductor",
