@@ -30,7 +30,7 @@ class TokenizerDescription(BaseModel):
         special: name -> id of the special pieces.
         normalisation: what happens to text before the model sees it; data_prep's to read.
         unicode: version of the Unicode tables used for it.
-        num_sentences: how many sentences the model was trained on.
+        num_sentences: how many sentences the model was trained on; 0 where nobody told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,20 +58,22 @@ class Tokenizer:
     def __init__(self, folder: Path) -> None:
         self.description = _read_description(folder)
         path = folder / MODEL_FILE
-        try:
-            # Read here: the library reports a missing file as any other error.
-            model = path.read_bytes()
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except (OSError, RuntimeError) as exc:
-            msg = f"{path}: no readable sentencepiece model: {exc}"
-            raise InputError(msg) from exc
-        self.sha256 = sha256_bytes(model)
-        size = self._model.get_piece_size()
-        self.pieces: tuple[str, ...] = tuple(self._model.id_to_piece(i) for i in range(size))
+        self._model, self.sha256 = _read_model(path)
+        self.pieces = _pieces(self._model)
+        size = len(self.pieces)
         special = self.description.special
         if size != self.vocab_size or any(place >= size for place in special.values()):
             msg = f"{path}: its {size} pieces are not those that {DESCRIPTION_FILE} describes"
             raise InputError(msg)
+
+    @staticmethod
+    def pieces_of(model: Path) -> tuple[str, ...]:
+        """The pieces of a sentencepiece model that nothing describes yet, by id.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        return _pieces(_read_model(model)[0])
 
     @property
     def vocab_size(self) -> int:
@@ -130,6 +132,21 @@ def require_same_tokenizer(where: Path, made_with: str, given: str) -> None:
             f"that of the one given is {given}; connect the tokenizer it was made with"
         )
         raise ConfigError(msg)
+
+
+def _read_model(path: Path) -> tuple[Any, str]:
+    """Sentencepiece's processor, and the sha256 of the file."""
+    try:
+        # Read here: the library reports a missing file as any other error.
+        model = path.read_bytes()
+        return sentencepiece.SentencePieceProcessor(model_proto=model), sha256_bytes(model)
+    except (OSError, RuntimeError) as exc:
+        msg = f"{path}: no readable sentencepiece model: {exc}"
+        raise InputError(msg) from exc
+
+
+def _pieces(model: Any) -> tuple[str, ...]:
+    return tuple(model.id_to_piece(i) for i in range(model.get_piece_size()))
 
 
 def _read_description(folder: Path) -> TokenizerDescription:

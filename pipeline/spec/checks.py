@@ -49,9 +49,19 @@ def check_batches(
     """
     ranks = resources.ranks_per_node
     worlds = [nodes * ranks for nodes in range(resources.min_nodes, resources.max_nodes + 1)]
-    micro = engine.micro_batch_size or 1
-    unit = math.lcm(*worlds) * micro
+    multiples = config.pass_multiples()
     for name, size in config.global_batch_sizes().items():
+        multiple = multiples.get(name, 1)
+        micro = engine.micro_batch_size or multiple
+        if micro % multiple:
+            node, _ = block.find(("deepspeed", "micro_batch_size"))
+            message = (
+                f"this stage needs a multiple of {multiple} examples a forward pass, not {micro}"
+            )
+            fix = f"Make it a multiple of {multiple}."
+            yield problem(node.place, (*path, "deepspeed", "micro_batch_size"), message, fix)
+            continue
+        unit = math.lcm(*worlds) * micro
         if size % unit == 0:
             continue
         where: Path = (*path, "with", *name.split("."))
@@ -63,14 +73,16 @@ def check_batches(
         yield problem(
             place,
             where,
-            f"{size} examples a step do not divide by {_world_text(worlds, micro)}",
+            f"{size} examples a step do not divide by {_world_text(worlds, engine, multiple)}",
             f"Sizes that fit: {fitting}.",
         )
 
 
-def _world_text(worlds: list[int], micro: int) -> str:
+def _world_text(worlds: list[int], engine: EngineConfig, multiple: int) -> str:
     ranks = f"{worlds[0]} ranks" if len(worlds) == 1 else f"each of {_listed(worlds)} ranks"
-    return f"{ranks} x micro_batch_size {micro}" if micro > 1 else ranks
+    if (engine.micro_batch_size or 1) > 1:
+        return f"{ranks} x micro_batch_size {engine.micro_batch_size}"
+    return f"{ranks} x {multiple} in a forward pass" if multiple > 1 else ranks
 
 
 def _listed(worlds: list[int]) -> str:

@@ -15,6 +15,10 @@ class StageConfig(BaseModel):
         """Field path -> examples per step over all ranks; each must divide by the world size."""
         return {}
 
+    def pass_multiples(self) -> Mapping[str, int]:
+        """Field path of a global batch size -> what divides the examples of every forward pass."""
+        return {}
+
 
 class Unkeyed:
     """Marks a field that decides when things are told or saved, never what comes out.

@@ -19,7 +19,7 @@ from stages.xlnet.checkpoint import Shape, load_backbone, read_shape
 from stages.xlnet.config import ClassifyConfig
 from stages.xlnet.documents import Documents, Ids
 from stages.xlnet.heads import Classifier
-from stages.xlnet.model import initialise
+from stages.xlnet.model import new_model
 from stages.xlnet.vocabulary import read_vocabulary
 
 
@@ -117,11 +117,11 @@ class Classification:
         documents = self._share_of(self._place.rank)
         logits = self._mean_logits(model, documents)
         labels = torch.from_numpy(self.held_out_documents.labels[documents])
-        count = torch.tensor(float(len(documents)))
+        count = torch.tensor(len(documents), dtype=torch.float64)
         self.predictions = Predictions(documents, logits.softmax(dim=-1))
         return {
             "accuracy": ((logits.argmax(dim=-1) == labels).sum(), count),
-            "loss": (functional.cross_entropy(logits, labels, reduction="sum"), count),
+            "loss": (functional.cross_entropy(logits.double(), labels, reduction="sum"), count),
         }
 
     def state_dict(self) -> Mapping[str, MethodState]:
@@ -137,16 +137,16 @@ class Classification:
         return float(np.mean(self.held_out_documents.labels == majority))
 
     def _new_model(self, seed: int) -> Classifier:
-        with torch.device("meta"):
-            model = Classifier(
+        return new_model(
+            lambda: Classifier(
                 self.shape.model,
                 self.shape.vocab_size,
                 self._config.dropout,
                 num_classes=len(self.class_names),
-            )
-        model = model.to_empty(device="cpu")
-        initialise(model, torch_generator(seed, "weights"), std=self.shape.model.init_std)
-        return model
+            ),
+            torch_generator(seed, "weights"),
+            self.shape.model,
+        )
 
     def _start_from(self, checkpoint: Path) -> None:
         trained_on = read_shape(checkpoint).tokenizer

@@ -16,7 +16,7 @@ from pipeline.training.world import TrainingWorld, open_world
 from stages.xlnet.checkpoint import write_shape
 from stages.xlnet.classification import Classification
 from stages.xlnet.config import ClassifyConfig
-from stages.xlnet.objective import parameter_rule
+from stages.xlnet.rules import layer_wise_rule
 
 PREDICTIONS_FILE = "predictions.jsonl"
 
@@ -51,8 +51,9 @@ def run(ctx: StageContext[ClassifyConfig]) -> None:
     inputs = {port: ctx.input(port) for port in ctx.inputs}
     method = Classification(ctx.config, inputs, place=ctx.world, seed=ctx.seed)
     folder = ctx.outputs["checkpoint"]
+    rule = layer_wise_rule(method.shape.model.num_layers, ctx.config.layer_decay)
     with open_world(ctx.world, threads=ctx.threads) as world:
-        result = train(method, ctx.config.train, ctx, rule=parameter_rule, output=folder)
+        result = train(method, ctx.config.train, ctx, rule=rule, output=folder)
         found = _gather(method, world)
     if ctx.world.rank == 0:
         scores = dict(result.scores) | {"majority_accuracy": method.majority_accuracy()}

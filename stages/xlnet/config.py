@@ -1,9 +1,12 @@
 """Configuration of XLNet's stages; needs no torch, is checked when the DAG is read."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import override
 
+from pipeline.spec.config import Source, StageConfig
 from pipeline.training.config import TrainingStageConfig
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -34,6 +37,14 @@ class ModelConfig(BaseModel):
     num_heads: int = Field(12, gt=0)
     d_inner: int = Field(3072, gt=0, description="width inside the feed-forward part")
     init_std: float = Field(0.02, gt=0, description="deviation of new weights")
+    untie_r: bool = Field(
+        default=True,
+        description="false: all layers share their attention biases, as in Transformer-XL",
+    )
+    activation: Literal["gelu_tanh", "gelu_erf", "relu"] = Field(
+        "gelu_tanh",
+        description="inside the feed-forward part; the released weights were trained with gelu_tanh",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -150,6 +161,10 @@ class PretrainConfig(TrainingStageConfig):
     rows: RowsConfig = RowsConfig()
     held_out: HeldOutConfig = HeldOutConfig()
 
+    @override
+    def pass_multiples(self) -> Mapping[str, int]:
+        return {"train.global_batch_size": 2 if self.rows.bidirectional else 1}
+
     @model_validator(mode="after")
     def _both_directions_fit(self) -> Self:
         if self.rows.bidirectional and self.train.global_batch_size % 2:
@@ -161,14 +176,23 @@ class PretrainConfig(TrainingStageConfig):
         return self
 
 
-class ClassifyConfig(TrainingStageConfig):
-    """Finetuning of XLNet to classify documents."""
+class FinetuneConfig(TrainingStageConfig):
+    """What every finetuning stage is told."""
 
     model: ModelConfig | None = Field(
         None, description="null: weights and shape of the `checkpoint` input; else from scratch"
     )
     dropout: DropoutConfig = DropoutConfig()
-    max_len: int = Field(512, gt=2, description="tokens of an input, its SEP and CLS included")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="rate of a layer over that of the one above; 0.75 for SQuAD"
+    )
+    max_len: int = Field(512, gt=8, description="tokens of an input, its SEP and CLS included")
+    evaluation_batch_size: int = Field(32, gt=0, description="inputs a forward pass, on each rank")
+
+
+class ClassifyConfig(FinetuneConfig):
+    """Finetuning of XLNet to classify documents."""
+
     long_documents: Literal["windows", "head"] = Field(
         "windows",
         description="windows: trains on a random window, averages the logits of all in evaluation;"
@@ -177,4 +201,25 @@ class ClassifyConfig(TrainingStageConfig):
     evaluate_on: Literal["validation", "test"] = Field(
         "test", description="split of the shards that is scored"
     )
-    evaluation_batch_size: int = Field(32, gt=0, description="inputs a forward pass, on each rank")
+
+
+class ImportHFConfig(StageConfig):
+    """An XLNet model of transformers as a checkpoint and a tokenizer."""
+
+    source: Source = Field(
+        description="folder with config.json, spiece.model and model.safetensors or "
+        "pytorch_model.bin"
+    )
+    activation: Literal["config", "gelu_tanh", "gelu_erf", "relu"] = Field(
+        "config",
+        description="config: what transformers computes; gelu_tanh: what the released weights were "
+        "trained with, whatever their config.json says",
+    )
+
+
+class ExportHFConfig(StageConfig):
+    """A checkpoint and its tokenizer as a folder that transformers loads."""
+
+    form: Literal["safetensors", "bin"] = Field(
+        "safetensors", description="bin: pytorch_model.bin, for old readers"
+    )

@@ -1,6 +1,9 @@
 """The XLNet backbone: embedding, two-stream layers and the memory between segments."""
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,15 @@ from stages.xlnet.attention import RelativeAttention, Surroundings, surroundings
 from stages.xlnet.config import DropoutConfig, ModelConfig
 from stages.xlnet.positions import position_tables
 
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+    "gelu_erf": functional.gelu,
+    "relu": functional.relu,
+}
+
 
 class FeedForward(nn.Module):
-    """Two linear maps with GELU (tanh approximation) between, residual and norm."""
+    """Two linear maps with a nonlinearity (GELU's tanh approximation) between, residual and norm."""
 
     def __init__(self, config: ModelConfig, dropout: DropoutConfig) -> None:
         super().__init__()
@@ -22,11 +31,12 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(config.d_model, eps=1e-12)
         self.activation_dropout = nn.Dropout(dropout.activation)
         self.dropout = nn.Dropout(dropout.hidden)
+        self._activation = _ACTIVATIONS[config.activation]
 
     @override
     def forward(self, rows: Tensor) -> Tensor:
         """(batch, rows, d_model) -> the same shape."""
-        inner = self.activation_dropout(functional.gelu(self.up(rows), approximate="tanh"))
+        inner = self.activation_dropout(self._activation(self.up(rows)))
         out: Tensor = self.norm(rows + self.dropout(self.down(inner)))
         return out
 
@@ -67,6 +77,19 @@ class Backbone(nn.Module):
         self.query_init = nn.Parameter(torch.empty(config.d_model))
         self.layers = nn.ModuleList(Layer(config, dropout) for _ in range(config.num_layers))
         self.dropout = nn.Dropout(dropout.hidden)
+        self.tie()
+
+    def tie(self) -> None:
+        """Gives all layers the attention biases of the first, unless each has its own.
+
+        Once more after the model got its memory: torch makes it for each name by itself.
+        """
+        if self.config.untie_r:
+            return
+        first = self.layers[0].attn
+        for layer in self.layers:
+            for name in ("bias_content", "bias_position", "bias_segment"):
+                setattr(layer.attn, name, getattr(first, name))
 
     @override
     def forward(
@@ -131,6 +154,29 @@ class Backbone(nn.Module):
 def _roll(past: Tensor, new: Tensor) -> Tensor:
     """The last positions of (past, new), as many as `past` has."""
     return torch.cat([past, new], dim=1)[:, new.shape[1] :]
+
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+def new_model(
+    make: Callable[[], ModelT], generator: torch.Generator, config: ModelConfig
+) -> ModelT:
+    """A model on the CPU with freshly drawn weights, each drawn once.
+
+    Args:
+        make: builds it, with a `Backbone` of shape `config` inside.
+        generator: what the weights are drawn from.
+        config: gives their deviation.
+    """
+    with torch.device("meta"):
+        model = make()
+    model = model.to_empty(device="cpu")
+    for module in model.modules():
+        if isinstance(module, Backbone):
+            module.tie()
+    initialise(model, generator, std=config.init_std)
+    return model
 
 
 @torch.no_grad()

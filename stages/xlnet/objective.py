@@ -21,14 +21,13 @@ from pipeline.training.method import (
     StreamSpec,
     to_device,
 )
-from pipeline.training.optim import ParameterRule
 from pipeline.training.seeding import derive, torch_generator
 from stages.xlnet.checkpoint import Shape
 from stages.xlnet.config import PretrainConfig
 from stages.xlnet.examples import NO_LABEL, ExampleSource
 from stages.xlnet.flops import train_flops
 from stages.xlnet.heads import LanguageModel
-from stages.xlnet.model import initialise
+from stages.xlnet.model import new_model
 from stages.xlnet.pictures import SeenExample, seen_example, watched_attention
 from stages.xlnet.rows import Ids
 from stages.xlnet.vocabulary import read_vocabulary
@@ -89,10 +88,11 @@ class PermutationLM:
         self.shape = Shape(
             model=config.model, vocab_size=vocabulary.size, tokenizer=vocabulary.tokenizer
         )
-        with torch.device("meta"):
-            model = LanguageModel(config.model, vocabulary.size, config.dropout)
-        self.model = model.to_empty(device="cpu")
-        initialise(self.model, torch_generator(seed, "weights"), std=config.model.init_std)
+        self.model = new_model(
+            lambda: LanguageModel(config.model, vocabulary.size, config.dropout),
+            torch_generator(seed, "weights"),
+            config.model,
+        )
         self.streams = {
             "rows": StreamSpec(
                 size=self._source.num_steps,
@@ -151,12 +151,14 @@ class PermutationLM:
         rows, is_real = self._my_held_out_rows(source)
         device = self.model.backbone.query_init.device
         memory = self._empty_memory(len(rows), device)
-        total, count = torch.zeros((), device=device), torch.zeros((), device=device)
+        # Sums over a large split outgrow float32: 2^24 targets, and one more changes nothing.
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        total, count = zero, zero
         num_steps = min(source.num_steps, self._config.held_out.max_steps)
         for step in range(num_steps):
             batch = source.batch(np.zeros_like(rows), rows, np.full_like(rows, step))
             batch["labels"][torch.from_numpy(~is_real)] = NO_LABEL
-            count += self.weight(batch)
+            count = count + self.weight(batch)
             batch = to_device(batch, device)
             past = memory if memory.shape[2] else None
             # The last one is shown: its memory is real text, not the zeros a row begins with.
@@ -165,7 +167,7 @@ class PermutationLM:
             else:
                 logits, new_memory = self._forward(model, batch, past)
             memory = memory if new_memory is None else new_memory
-            total += _cross_entropy(logits, batch["labels"])
+            total = total + _cross_entropy(logits, batch["labels"]).double()
         return {"loss": (total, count)}
 
     def state_dict(self) -> Mapping[str, MethodState]:
@@ -223,16 +225,6 @@ class PermutationLM:
         texts = np.where(is_real, texts, 0)
         rows = np.concatenate([texts * directions + direction for direction in range(directions)])
         return rows, np.tile(is_real, directions)
-
-
-def parameter_rule(name: str, _parameter: nn.Parameter) -> ParameterRule:
-    """Biases of linear maps and norms do not decay; attention biases and all else do.
-
-    Source: Yang et al. 2019, released code, model_utils.py: exclusion by the words "bias" and
-    "layer_norm", which the attention biases' names there, r_w_bias and so on, escape.
-    """
-    exempt = name.endswith((".bias", "norm.weight"))
-    return ParameterRule(weight_decay=not exempt)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

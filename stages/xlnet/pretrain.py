@@ -10,8 +10,9 @@ from pipeline.spec.scores import write_scores
 from pipeline.training.loop import train
 from stages.xlnet.checkpoint import write_shape
 from stages.xlnet.config import PretrainConfig
-from stages.xlnet.objective import PermutationLM, parameter_rule
+from stages.xlnet.objective import PermutationLM
 from stages.xlnet.pictures import pictures_of
+from stages.xlnet.rules import parameter_rule
 
 
 def run(ctx: StageContext[PretrainConfig]) -> None:

@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 
 from pipeline.spec.config import StageConfig
-from pipeline.spec.ports import CHECKPOINT, PREDICTIONS, SCORES, SHARDS, TOKENIZER, Port
+from pipeline.spec.ports import CHECKPOINT, FOLDER, PREDICTIONS, SCORES, SHARDS, TOKENIZER, Port
 from pipeline.spec.stage import Launch, ScoreSpec, StageSpec
 from pipeline.training.config import TRAINING_LIBRARIES
-from stages.xlnet.config import ClassifyConfig, PretrainConfig
+from stages.xlnet.config import (
+    ClassifyConfig,
+    ExportHFConfig,
+    FinetuneConfig,
+    ImportHFConfig,
+    PretrainConfig,
+)
 
 _CLASSIFY_INPUTS = {"shards": SHARDS("classified"), "tokenizer": TOKENIZER}
 _CLASSIFY_OUTPUTS = {
@@ -19,7 +25,7 @@ _CLASSIFY_OUTPUTS = {
 def _classify_ports(config: StageConfig) -> tuple[Mapping[str, Port], Mapping[str, Port]]:
     """A checkpoint is asked for exactly when the configuration gives no shape."""
     inputs = dict(_CLASSIFY_INPUTS)
-    if isinstance(config, ClassifyConfig) and config.model is None:
+    if isinstance(config, FinetuneConfig) and config.model is None:
         inputs["checkpoint"] = CHECKPOINT("xlnet")
     return inputs, _CLASSIFY_OUTPUTS
 
@@ -55,4 +61,17 @@ CLASSIFY = StageSpec(
     uses_seed=True,
     libraries=TRAINING_LIBRARIES,
     ports_of=_classify_ports,
+)
+IMPORT_HF = StageSpec(
+    name="xlnet.import_hf",
+    config=ImportHFConfig,
+    run="stages.xlnet.exchange:import_hf",
+    outputs={"checkpoint": CHECKPOINT("xlnet"), "tokenizer": TOKENIZER},
+)
+EXPORT_HF = StageSpec(
+    name="xlnet.export_hf",
+    config=ExportHFConfig,
+    run="stages.xlnet.exchange:export_hf",
+    inputs={"checkpoint": CHECKPOINT("xlnet"), "tokenizer": TOKENIZER},
+    outputs={"folder": FOLDER},
 )

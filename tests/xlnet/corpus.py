@@ -1,9 +1,11 @@
 """Token shards and a tokenizer for XLNet's stages, made without training a tokenizer each time."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import sentencepiece
 
 from pipeline.shards import TokenShards, TokenShardWriter
 from stages.xlnet.vocabulary import Vocabulary
@@ -34,3 +36,24 @@ def token_shards(
                 writer.add(split, ids, sentence_ends=ends)
                 left -= int(ends[-1])
     return TokenShards(folder, splits[0])
+
+
+def sentencepiece_model(num_pieces: int) -> bytes:
+    """A sentencepiece model of XLNet's special pieces, the space and letters: so many in all."""
+    letters = "".join(chr(ord("a") + i) for i in range(num_pieces - 10))
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([letters] * 20),
+        model_writer=model,
+        model_type="char",
+        vocab_size=num_pieces,
+        character_coverage=1.0,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        control_symbols=["<cls>", "<sep>", "<pad>", "<mask>", "<eod>"],
+        user_defined_symbols=["<eop>"],
+        minloglevel=2,
+    )
+    return model.getvalue()

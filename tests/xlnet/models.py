@@ -1,10 +1,11 @@
 """A small XLNet with random weights, and batches for it."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stages.xlnet.config import DropoutConfig, ModelConfig
 from stages.xlnet.heads import LanguageModel
@@ -14,6 +15,9 @@ from stages.xlnet.permutation import attention_keys, draw_ranks
 NO_DROPOUT = DropoutConfig(hidden=0.0, attention=0.0, activation=0.0)
 VOCAB_SIZE = 40
 SHAPE = ModelConfig(num_layers=3, d_model=24, num_heads=4, d_inner=40)
+
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,15 @@ class Case:
     memory: Tensor | None
 
 
-def our_model(seed: int = 0) -> LanguageModel:
+def our_model(seed: int = 0, shape: ModelConfig = SHAPE) -> LanguageModel:
     """A small model in float64, no dropout, every parameter away from its special initial value."""
+    return scatter(LanguageModel(shape, VOCAB_SIZE, NO_DROPOUT), seed)
+
+
+def scatter(model: ModelT, seed: int = 0) -> ModelT:
+    """The model in float64 with random parameters, none of them special."""
     generator = torch.Generator().manual_seed(seed)
-    model = LanguageModel(SHAPE, VOCAB_SIZE, NO_DROPOUT).double()
+    model = model.double()
     initialise(model, generator, std=0.02)
     with torch.no_grad():
         for parameter in model.parameters():

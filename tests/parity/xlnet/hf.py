@@ -10,11 +10,9 @@ from stages.xlnet.heads import LanguageModel
 from tests.xlnet.models import SHAPE, VOCAB_SIZE
 
 
-def hf_model(
-    ours: LanguageModel, *, bidirectional: bool = False, reuse_len: int | None = None
-) -> Any:
-    """The model of transformers with the same weights."""
-    config = XLNetConfig(
+def hf_config(**options: Any) -> Any:
+    """The configuration of transformers for our small shape, no dropout."""
+    return XLNetConfig(
         vocab_size=VOCAB_SIZE,
         d_model=SHAPE.d_model,
         n_layer=SHAPE.num_layers,
@@ -22,6 +20,16 @@ def hf_model(
         d_inner=SHAPE.d_inner,
         ff_activation="gelu_new",
         dropout=0.0,
+        summary_last_dropout=0.0,
+        **options,
+    )
+
+
+def hf_model(
+    ours: LanguageModel, *, bidirectional: bool = False, reuse_len: int | None = None
+) -> Any:
+    """The language model of transformers with the same weights, in float64."""
+    config = hf_config(
         bi_data=bidirectional,
         reuse_len=reuse_len,
         mem_len=1 << 20,
@@ -30,21 +38,28 @@ def hf_model(
     )
     theirs: Any = XLNetLMHeadModel(config).double()
     copy_weights(ours, theirs)
+    positions_in_float64(theirs)
+    return theirs
+
+
+def positions_in_float64(theirs: Any) -> None:
+    """Makes a model of transformers compute its table of positions in float64.
+
+    It makes it in float32, which would hide what lies below 1e-8.
+    """
     embed = theirs.transformer.positional_embedding
 
     def embed_in_float64(positions: Tensor, _frequencies: Tensor, batch: int | None) -> Tensor:
-        # It makes its table in float32, which would hide what lies below 1e-8.
         exponents = torch.arange(0, SHAPE.d_model, 2, dtype=torch.float64) / SHAPE.d_model
         result: Tensor = embed(positions.double(), torch.pow(10000.0, -exponents), batch)
         return result
 
     theirs.transformer.positional_embedding = embed_in_float64
-    return theirs
 
 
 def copy_weights(ours: LanguageModel, theirs: Any) -> None:
     """Gives the model of transformers our weights."""
-    theirs.load_state_dict(hf_weights(dict(ours.named_parameters())))
+    theirs.load_state_dict(hf_weights(ours.state_dict()))
 
 
 def hf_weights(ours: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -78,3 +78,63 @@ def _sinusoid(offset: int, d_model: int) -> Tensor:
     return torch.tensor(
         [math.sin(a) for a in angles] + [math.cos(a) for a in angles], dtype=torch.float64
     )
+
+
+def model(
+    weights: dict[str, Tensor],
+    num_layers: int,
+    num_heads: int,
+    tokens: Sequence[int],
+    targets: Sequence[int],
+    memory: Tensor | None,
+    sight: Sight,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Every layer of both streams for one example, and the logits at the targets.
+
+    Args:
+        weights: parameters by their name in `LanguageModel`.
+        num_layers: layers.
+        num_heads: heads.
+        tokens: the example's ids.
+        targets: positions that are predicted.
+        memory: (layers, memory, d_model); None without.
+        sight: content rows, then target rows.
+
+    Returns:
+        logits (targets, vocab_size), content states (length, d_model) of the last layer, and what
+        each layer was given of the content stream.
+    """
+    embed = weights["backbone.embed.weight"]
+    content = torch.stack([embed[token] for token in tokens])
+    query = torch.stack([weights["backbone.query_init"]] * len(targets))
+    seen = []
+    for number in range(num_layers):
+        seen.append(content)
+        prefix = f"backbone.layers.{number}."
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        attn = {k.removeprefix("attn."): v for k, v in own.items() if k.startswith("attn.")}
+        past = content[:0] if memory is None else memory[number]
+        context = torch.cat([past, content])
+        rows = attention(attn, num_heads, torch.cat([content, query]), context, sight)
+        rows = torch.stack([_feed_forward(own, row) for row in rows])
+        content, query = rows[: len(tokens)], rows[len(tokens) :]
+    logits = torch.stack(
+        [
+            torch.stack([embed[v] @ g + weights["lm_head.bias"][v] for v in range(len(embed))])
+            for g in query
+        ]
+    )
+    return logits, content, seen
+
+
+def _feed_forward(weights: dict[str, Tensor], row: Tensor) -> Tensor:
+    inner = weights["ff.up.weight"] @ row + weights["ff.up.bias"]
+    bent = [
+        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        for x in inner.tolist()
+    ]
+    y = row + weights["ff.down.weight"] @ torch.tensor(bent, dtype=torch.float64)
+    y = y + weights["ff.down.bias"]
+    centred = y - y.mean()
+    normed = centred / torch.sqrt(centred.square().mean() + 1e-12)
+    return normed * weights["ff.norm.weight"] + weights["ff.norm.bias"]

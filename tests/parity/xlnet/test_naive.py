@@ -33,8 +33,17 @@ def _ours(inputs: Case, rows: Tensor, context: Tensor, *, bidirectional: bool) -
 
 
 def _naive(inputs: Case, rows: Tensor, context: Tensor, example: int, sign: int) -> Tensor:
-    length, num_keys = inputs.tokens.shape[1], context.shape[1]
-    num_memory = num_keys - length
+    return naive.attention(
+        dict(_layer().named_parameters()),
+        SHAPE.num_heads,
+        rows[example],
+        context[example],
+        _sight(inputs, example, context.shape[1] - inputs.tokens.shape[1], sign),
+    ).detach()
+
+
+def _sight(inputs: Case, example: int, num_memory: int, sign: int) -> naive.Sight:
+    length = inputs.tokens.shape[1]
     targets = inputs.targets[example].tolist()
     places = [*range(length), *targets]
     hidden = blocked(*inputs.keys)[example]
@@ -44,19 +53,13 @@ def _naive(inputs: Case, rows: Tensor, context: Tensor, example: int, sign: int)
         visible = [not hidden[place, j] or (is_content and place == j) for j in range(length)]
         may_see.append([True] * num_memory + visible)
     segments = inputs.segments[example].tolist()
-    return naive.attention(
-        dict(_layer().named_parameters()),
-        SHAPE.num_heads,
-        rows[example],
-        context[example],
-        naive.Sight(
-            positions=[place + num_memory for place in places],
-            row_segments=[segments[place] for place in places],
-            key_segments=[0] * num_memory + segments,
-            may_see=may_see,
-            sign=sign,
-        ),
-    ).detach()
+    return naive.Sight(
+        positions=[place + num_memory for place in places],
+        row_segments=[segments[place] for place in places],
+        key_segments=[0] * num_memory + segments,
+        may_see=may_see,
+        sign=sign,
+    )
 
 
 @pytest.mark.parametrize("num_memory", [0, 4])
@@ -73,6 +76,32 @@ def test_attention_of_both_streams_is_the_formula(num_memory: int, bidirectional
         sign = -1 if bidirectional and example == 1 else 1
         expected = _naive(inputs, rows, context, example, sign)
         assert (ours[example] - expected).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("num_memory", [0, 3])
+@torch.no_grad()
+def test_model_is_the_formula_through_every_layer(num_memory: int) -> None:
+    inputs = case(batch=2, length=6, num_targets=2, num_memory=num_memory)
+    model = our_model()
+    logits, memory = model(
+        inputs.tokens, inputs.segments, inputs.keys, inputs.targets, memory=inputs.memory
+    )
+    hidden, _ = model.backbone(inputs.tokens, inputs.segments, inputs.keys, memory=inputs.memory)
+    for example in range(2):
+        expected, content, given = naive.model(
+            dict(model.named_parameters()),
+            SHAPE.num_layers,
+            SHAPE.num_heads,
+            inputs.tokens[example].tolist(),
+            inputs.targets[example].tolist(),
+            None if inputs.memory is None else inputs.memory[example],
+            _sight(inputs, example, num_memory, 1),
+        )
+        assert (logits[example] - expected).abs().max() < 10 * ROUNDING
+        assert (hidden[example] - content).abs().max() < 10 * ROUNDING
+        if memory is not None:
+            newest = torch.stack(given)[:, -num_memory:]
+            assert (memory[example] - newest).abs().max() < 10 * ROUNDING
 
 
 _TARGETS = torch.tensor([[0, 3], [4, 2]])

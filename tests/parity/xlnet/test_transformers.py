@@ -1,15 +1,17 @@
 """Our model against XLNetModel and XLNetLMHeadModel of transformers: same weights, same numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import XLNetLMHeadModel
 
 from stages.xlnet.permutation import blocked, padding_keys
-from tests.parity.xlnet.hf import hf_model, hf_weights
-from tests.xlnet.models import Case, case, our_model
+from tests.parity.xlnet.hf import copy_weights, hf_config, hf_model, hf_weights
+from tests.xlnet.models import SHAPE, Case, case, our_model
 
 TOLERANCE = 1e-11  # float64: sums in another order, nothing else
 
@@ -125,3 +127,91 @@ def test_erf_gelu_would_not_pass_as_the_same() -> None:
     x = torch.tensor(-1.0, dtype=torch.float64)
     assert functional.gelu(x, approximate="tanh").item() == pytest.approx(-0.15880801, abs=1e-8)
     assert functional.gelu(x).item() == pytest.approx(-0.15865525, abs=1e-8)
+
+
+def _with_segments(inputs: Case, count: int) -> Case:
+    """The case with so many segments, CLS in a kind of its own where there are three."""
+    segments = inputs.segments.clone()
+    if count < 3:
+        segments[:, -1] = count - 1
+    return replace(inputs, segments=segments.clamp(max=count - 1))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_any_number_of_segments_gives_the_logits_of_transformers(count: int) -> None:
+    inputs = _with_segments(case(num_memory=5), count)
+    assert len(inputs.segments.unique()) == count
+    logits, _ = _our_logits(inputs)
+    _assert_equal(logits, hf_model(our_model())(**_hf_arguments(inputs)).logits)
+
+
+def test_one_segment_is_the_same_as_none() -> None:
+    inputs = _with_segments(case(), 1)
+    arguments = _hf_arguments(inputs)
+    del arguments["token_type_ids"]
+    logits, _ = _our_logits(inputs)
+    _assert_equal(logits, hf_model(our_model())(**arguments).logits)
+
+
+def test_tied_attention_biases_are_theirs_copied_and_get_the_sum_of_their_gradients() -> None:
+    inputs = case(num_memory=5)
+    ours = our_model(shape=SHAPE.model_copy(update={"untie_r": False}))
+    layers = ours.backbone.layers
+    assert layers[0].attn.bias_position is layers[2].attn.bias_position
+    theirs = hf_model(ours)
+    logits, _ = ours(
+        inputs.tokens, inputs.segments, inputs.keys, inputs.targets, memory=inputs.memory
+    )
+    output = theirs(**_hf_arguments(inputs))
+    _assert_equal(logits, output.logits)
+    torch.autograd.backward(logits.square().sum())
+    output.logits.square().sum().backward()
+    for part, name in (("content", "r_w_bias"), ("position", "r_r_bias"), ("segment", "r_s_bias")):
+        grad = getattr(layers[0].attn, f"bias_{part}").grad
+        parts = [getattr(layer.rel_attn, name).grad for layer in theirs.transformer.layer]
+        scale = grad.abs().max()
+        _assert_equal(grad / scale, sum(parts[1:], parts[0]) / scale, name)
+
+
+def test_untied_biases_are_one_set_more_a_layer() -> None:
+    sizes = []
+    for untie_r in (True, False):
+        shape = SHAPE.model_copy(update={"untie_r": untie_r})
+        sizes.append(sum(p.numel() for p in our_model(shape=shape).parameters()))
+    assert sizes[0] - sizes[1] == 3 * (SHAPE.num_layers - 1) * SHAPE.d_model
+
+
+def test_both_streams_of_every_layer_are_those_of_transformers() -> None:
+    inputs = case(num_memory=5)
+    ours = our_model()
+    seen: list[Tensor] = []
+
+    def keep(_layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+        seen.append(output)
+
+    for layer in ours.backbone.layers:
+        layer.register_forward_hook(keep)
+    ours(inputs.tokens, inputs.segments, inputs.keys, inputs.targets, memory=inputs.memory)
+    output = hf_model(our_model())(**_hf_arguments(inputs), output_hidden_states=True)
+    # Theirs take turns: content and query of each layer, beginning with the embeddings.
+    content, query = output.hidden_states[2::2], output.hidden_states[3::2]
+    for mine, h, g in zip(seen[:-1], content[:-1], query[:-1], strict=True):
+        _assert_equal(mine[:, :12], h)
+        _assert_equal(mine[:, 12:], g)
+    _assert_equal(seen[-1], query[-1])
+
+
+def test_float32_gives_nearly_the_logits_of_transformers() -> None:
+    inputs = case(num_memory=5)
+    assert inputs.memory is not None
+    inputs = replace(inputs, memory=inputs.memory.float())
+    ours = our_model().float()
+    theirs: Any = XLNetLMHeadModel(hf_config(mem_len=64, use_mems_eval=True)).eval()
+    copy_weights(ours, theirs)
+    arguments = _hf_arguments(inputs)
+    arguments |= {k: arguments[k].float() for k in ("perm_mask", "target_mapping")}
+    logits, _ = ours(
+        inputs.tokens, inputs.segments, inputs.keys, inputs.targets, memory=inputs.memory
+    )
+    their_logits = theirs(**arguments).logits
+    assert (logits - their_logits).abs().max() < 1e-5 * their_logits.abs().max()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from stages.xlnet.config import ClassifyConfig, ModelConfig, PretrainConfig, RowsConfig
 from stages.xlnet.stage import CLASSIFY
+from tests.builders import problems
 
 TRAIN: dict[str, Any] = {
     "steps": 1,
@@ -77,3 +79,51 @@ def test_classifier_with_a_shape_takes_no_checkpoint() -> None:
 def test_stage_kinds_import_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import {module}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+_DAG = """\
+name: t
+stages:
+  text: {uses: data_prep.synthetic, with: {kind: text, documents: 4}}
+  pieces: {uses: data_prep.tokenizer, inputs: {text: text.folder}, with: {vocab_size: 300}}
+  shards: {uses: data_prep.text, inputs: {text: text.folder, tokenizer: pieces.tokenizer}}
+  a:
+    uses: xlnet.pretrain
+    inputs: {shards: shards.shards, tokenizer: pieces.tokenizer}
+    with:
+      rows: {bidirectional: BOTH}
+      train: {steps: 1, global_batch_size: SIZE, optimizer: {learning_rate: 1.0e-3}}
+    resources: {processes_per_node: 2}
+    deepspeed: {micro_batch_size: MICRO}
+"""
+
+
+def _pretrain_dag(size: int, micro: str, both: str = "true") -> str:
+    return _DAG.replace("SIZE", str(size)).replace("MICRO", micro).replace("BOTH", both)
+
+
+@pytest.mark.parametrize(
+    ("size", "micro", "message"),
+    [
+        (6, "null", "6 examples a step do not divide by 2 ranks x 2 in a forward pass. Sizes that"),
+        (
+            12,
+            "3",
+            "deepspeed.micro_batch_size: this stage needs a multiple of 2 examples a forward",
+        ),
+    ],
+)
+def test_odd_rows_in_a_forward_pass_are_refused_when_planning(
+    tmp_path: Path, size: int, micro: str, message: str
+) -> None:
+    (problem,) = problems(tmp_path, _pretrain_dag(size, micro))
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("size", "micro", "both"), [(8, "null", "true"), (8, "2", "true"), (6, "3", "false")]
+)
+def test_rows_that_split_into_two_directions_are_planned(
+    tmp_path: Path, size: int, micro: str, both: str
+) -> None:
+    assert problems(tmp_path, _pretrain_dag(size, micro, both)) == []

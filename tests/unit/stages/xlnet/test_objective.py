@@ -12,7 +12,8 @@ from pipeline.errors import ConfigError
 from pipeline.spec.context import World
 from pipeline.training.method import Batch, Picks
 from stages.xlnet.examples import NO_LABEL
-from stages.xlnet.objective import PermutationLM, parameter_rule
+from stages.xlnet.objective import PermutationLM
+from stages.xlnet.rules import parameter_rule
 from tests.xlnet.configs import pretrain_config
 
 NO_DROPOUT = {"hidden": 0.0, "attention": 0.0}
