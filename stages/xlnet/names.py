@@ -146,7 +146,7 @@ def _stacked_there(ours: Mapping[str, Tensor], config: ModelConfig) -> dict[str,
 
 
 def _stacked_back(parameter: str, tensor: Tensor, config: ModelConfig) -> dict[str, Tensor]:
-    shape = (config.num_heads, config.d_head)
+    shape: tuple[int, ...] = (config.num_heads, config.d_head)
     if parameter == "seg_key":
         shape = (2, *shape)
     if tensor.shape == shape and parameter != "seg_key":

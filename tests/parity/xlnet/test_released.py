@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.training.export import read_weights
@@ -30,7 +31,7 @@ CONFIG = {
 }
 
 
-def _expected(number: int, *shape: int) -> np.ndarray:
+def _expected(number: int, *shape: int) -> NDArray[np.float32]:
     values = number + 0.01 * np.arange(np.prod(shape))
     return values.astype(np.float32).reshape(shape)
 
@@ -61,7 +62,7 @@ def test_variables_are_those_that_were_written() -> None:
     np.testing.assert_array_equal(found["model/transformer/seg_embed"], _expected(6, 2, 2, 2, 2))
     down = found["model/transformer/layer_1/ff/layer_2/kernel"]
     np.testing.assert_array_equal(
-        down.ravel()[:2], down.flat[0] + np.float32([0, 0.01]), strict=True
+        down.ravel()[:2], down.flat[0] + np.array([0, 0.01], np.float32), strict=True
     )
 
 

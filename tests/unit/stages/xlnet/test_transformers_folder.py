@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, XLNetLMHeadModel, XLNetModel
+from typing_extensions import override
 
 from pipeline.errors import InputError
 from pipeline.training.export import read_weights, write_weights
@@ -72,7 +73,7 @@ def _hidden(checkpoint: Path) -> Tensor:
 
 def _their_hidden(folder: Path) -> Tensor:
     inputs = case()
-    model: Any = XLNetModel.from_pretrained(folder).eval()
+    model: Any = XLNetModel.from_pretrained(folder)  # in evaluation mode
     output = model(inputs.tokens, token_type_ids=inputs.segments)
     hidden: Tensor = output.last_hidden_state.detach()
     return hidden
@@ -133,7 +134,7 @@ def test_classifier_loads_with_the_names_of_its_classes(
     shape = Shape(model=SHAPE, vocab_size=PIECES, tokenizer="0" * 64, classes=("a", "b", "c"))
     write_shape(checkpoint, shape)
     folder = _export((checkpoint, artifacts[1]), tmp_path / "folder")
-    theirs: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    theirs: Any = AutoModelForSequenceClassification.from_pretrained(folder)
     inputs = case()
     keys = padding_keys(torch.zeros_like(inputs.tokens, dtype=torch.bool))
     logits = model.eval()(inputs.tokens, inputs.segments, keys)
@@ -187,6 +188,7 @@ def test_what_we_cannot_compute_is_refused(
 
 
 class _Evil:
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         return print, ("code of a checkpoint ran",)
 
