@@ -47,7 +47,7 @@ class PageServer:
     """
 
     def __init__(self, pages: Mapping[str, Handler], *, host: str = "", port: int = 0) -> None:
-        """Listens at once; port 0 takes a free one.
+        """Listens at once; port 0 takes a free one, host "" every address of the machine.
 
         Raises:
             OSError: the port is taken, or not ours to take.
@@ -55,7 +55,7 @@ class PageServer:
         self._pages = dict(pages)
         self._selector = selectors.DefaultSelector()
         self._clients: dict[int, _Client] = {}
-        self._listener = socket.create_server((host, port), backlog=_MOST_CLIENTS)
+        self._listener = _listener(host, port)
         self._listener.settimeout(0)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self.num_served = 0
@@ -169,3 +169,15 @@ class PageServer:
         del self._clients[client.connection.fileno()]
         self._selector.unregister(client.connection)
         client.connection.close()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    # Some clusters know nothing but IPv6, others nothing of it.
+    if not host and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6,
+            dualstack_ipv6=True,
+            backlog=_MOST_CLIENTS,
+        )
+    return socket.create_server((host, port), backlog=_MOST_CLIENTS)
