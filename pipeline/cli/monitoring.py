@@ -66,11 +66,12 @@ class Monitoring:
     webhook_secret_from: str = SECRET_VARIABLE
 
     @contextmanager
-    def listeners(self, *, grace_seconds: float) -> Iterator[list[Listener]]:
+    def listeners(self, *, grace_seconds: float, is_local: bool) -> Iterator[list[Listener]]:
         """Whom the command line names, as long as the run goes on.
 
         Args:
             grace_seconds: what attempts get to save and end.
+            is_local: attempts run on this machine; in a cluster their agents serve their numbers.
 
         Raises:
             UserError: the port is taken, or the webhook is no URL.
@@ -88,7 +89,7 @@ class Monitoring:
                 # prometheus-client: a tenth of a second that other runs do not need.
                 from pipeline.runner.exposition import RunPages, RunServer
 
-                pages = RunPages(grace_seconds, hook.deliveries if hook else {})
+                pages = RunPages(grace_seconds, hook.deliveries if hook else {}, is_local)
                 try:
                     server = RunServer(pages, self.metrics_port)
                 except OSError as exc:

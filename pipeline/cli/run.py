@@ -278,7 +278,8 @@ def _watched(
         # Pods keep the attempts' folders in the store, where it is one that this machine sees.
         attempts=store.local_path() if outlives else None,
     )
-    with monitoring.listeners(grace_seconds=options.grace_seconds) as others:
+    grace = options.grace_seconds
+    with monitoring.listeners(grace_seconds=grace, is_local=not outlives) as others:
         executor = _executor(plan.dag, store)
         signals = cancel_on_signals(outliving=outlives)
         with choose_display(output) as display, signals as cancellation:

@@ -43,11 +43,15 @@ class _Notes:
 
 @dataclass
 class RunPages:
-    """A listener of a run, and the page that tells of it."""
+    """A listener of a run, and the page that tells of it.
+
+    `attempts_here`: attempts are processes of this machine, and nobody else serves their numbers.
+    """
 
     grace_seconds: float
     deliveries: Mapping[str, int]
     """Result -> messages to the webhook; empty without one."""
+    attempts_here: bool = True
 
     def __post_init__(self) -> None:
         """Knows nothing of the run yet."""
@@ -90,7 +94,8 @@ class RunPages:
             page.add(names.WEBHOOK_DELIVERIES_TOTAL, number, {**place, "result": result})
         for address, notes in stages.items():
             _add_stage(page, notes, {**place, "stage": address}, now)
-            self._add_attempt(page, notes, {**place, "stage": address}, now)
+            if self.attempts_here:
+                self._add_attempt(page, notes, {**place, "stage": address}, now)
         return page.page(accept)
 
     def _touched(self, event: ev.Event, when: float, state: RunState) -> list[str]:

@@ -116,6 +116,9 @@ def test_run_pages_pass_on_what_the_ranks_of_an_attempt_tell(lab: Lab) -> None:
         seen.append(_look(pages))
 
     lab.run(lab.plan({"raw": Toy("hello")}), lab.executor(before=before), listener=pages)
+    elsewhere = RunPages(grace_seconds=120.0, deliveries={}, attempts_here=False)
+    lab.run(lab.plan({"other": Toy("x")}), lab.executor(before=before), listener=elsewhere)
+    assert _value(_look(elsewhere), "train_loss") is None
     for found in (seen[0], _look(pages)):  # final values too
         assert _value(found, "train_loss", stage="raw", attempt="1", pipeline="toys") == 2.5
         assert _value(found, "stage_grace_seconds", stage="raw") == 120
