@@ -165,9 +165,26 @@ class TextConfig(DocumentsConfig):
 
 
 class SyntheticConfig(StageConfig):
-    """Generated input with something to learn in it: pseudo-language texts, a folder a class."""
+    """Generated input with something to learn in it, a folder a class.
 
-    kind: Literal["text"] = Field("text", description="what is generated")
-    documents: int = Field(gt=0, description="number of documents, over all classes")
-    classes: int = Field(2, gt=0, description="topics; each has a folder and words of its own")
-    sentences: int = Field(8, gt=0, description="sentences in a document on average")
+    text: pseudo-language whose topics have words of their own. images: a striped disc somewhere on
+    a coloured ground; the direction of the stripes is the class, all else is chance.
+    """
+
+    kind: Literal["text", "images"] = Field("text", description="what is generated")
+    documents: int | None = Field(
+        None, gt=0, description="text: number of documents, over all classes"
+    )
+    images: int | None = Field(None, gt=0, description="images: their number, over all classes")
+    classes: int = Field(2, gt=0, description="each has a folder of its own")
+    sentences: int = Field(8, gt=0, description="text: sentences in a document on average")
+    image_size: int = Field(32, ge=8, le=4096, description="images: pixels of a side")
+
+    @model_validator(mode="after")
+    def _count_fits_kind(self) -> Self:
+        count = {"text": "documents", "images": "images"}
+        for kind, name in count.items():
+            if (getattr(self, name) is not None) != (kind == self.kind):
+                msg = f"kind: {self.kind} takes {count[self.kind]}, and no other number"
+                raise ValueError(msg)
+        return self

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from data_prep.config import DocumentsConfig, SyntheticConfig, TextConfig, TokenizerConfig
+from data_prep.images_config import ImagesConfig
 from pipeline.spec.config import StageConfig
 from pipeline.spec.ports import FOLDER, SHARDS, Port
 from pipeline.spec.ports import TOKENIZER as TOKENIZER_PORT
@@ -28,6 +29,12 @@ def _text_ports(config: StageConfig) -> Ports:
     labelled = isinstance(config, TextConfig) and config.label != "none"
     shards = SHARDS("classified" if labelled else "tokens")
     return {"tokenizer": TOKENIZER_PORT, **_text_input(config)}, {"shards": shards}
+
+
+def _image_ports(config: StageConfig) -> Ports:
+    """The `images` port is there, and then it must be connected, when there is no source."""
+    reads_input = not isinstance(config, ImagesConfig) or config.reads_input
+    return {"images": FOLDER} if reads_input else {}, {"shards": SHARDS("images")}
 
 
 SYNTHETIC = StageSpec(
@@ -55,4 +62,16 @@ TEXT = StageSpec(
     launch=Launch.WORKERS,
     libraries=("sentencepiece", "numpy"),
     ports_of=_text_ports,
+)
+IMAGES = StageSpec(
+    name="data_prep.images",
+    config=ImagesConfig,
+    run="data_prep.images:run",
+    inputs={"images": replace(FOLDER, optional=True)},
+    outputs={"shards": SHARDS("images")},
+    launch=Launch.WORKERS,
+    uses_seed=lambda config: config.subset is not None,
+    # Other versions may encode other bytes, or find other files corrupt.
+    libraries=("pillow", "numpy"),
+    ports_of=_image_ports,
 )

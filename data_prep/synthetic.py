@@ -1,15 +1,17 @@
-"""Generates text with something to learn in it: the stage kind `data_prep.synthetic`.
+"""Generates input with something to learn in it: the stage kind `data_prep.synthetic`.
 
-The language has a grammar (articles and verbs agree with their noun in number), words of Zipf-like
+Text is made here, images in `synthetic_images`. The language has a grammar (articles and verbs agree with their noun in number), words of Zipf-like
 frequency, and topics: a document's class shows in its nouns and verbs, never in its grammar.
 """
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.config import SyntheticConfig
+from data_prep.synthetic_images import striped_disc
 from pipeline.errors import Preempted
 from pipeline.spec.context import StageContext
 
@@ -29,21 +31,43 @@ class _Lexicon:
 
 
 def run(ctx: StageContext[SyntheticConfig]) -> None:
-    """Writes `<class>/<number>.txt`, one file a document; the classes take turns."""
+    """Writes `<class>/<number>.txt` or `.png`, one file an example; the classes take turns."""
+    config = ctx.config
+    if config.kind == "images":
+        _write_images(ctx, config.images or 0)
+    else:
+        _write_texts(ctx, config.documents or 0)
+
+
+def _write_texts(ctx: StageContext[SyntheticConfig], documents: int) -> None:
     config = ctx.config
     common = _lexicon(f"{ctx.seed}/common")
     topics = [_lexicon(f"{ctx.seed}/{topic}") for topic in range(config.classes)]
-    folders = [ctx.outputs["folder"] / f"topic{topic}" for topic in range(config.classes)]
-    for folder in folders:
-        folder.mkdir()
-    for number in range(config.documents):
+    for number, path in _paths(ctx, documents, "topic", "txt"):
+        rng = random.Random(f"{ctx.seed}/document/{number}")
+        _write(path, _document(rng, topics[number % config.classes], common, config.sentences))
+
+
+def _write_images(ctx: StageContext[SyntheticConfig], images: int) -> None:
+    config = ctx.config
+    for number, path in _paths(ctx, images, "class", "png"):
+        angle = math.pi * (number % config.classes) / config.classes
+        rng = random.Random(f"{ctx.seed}/image/{number}")
+        striped_disc(rng, config.image_size, angle).save(path, "PNG")
+
+
+def _paths(
+    ctx: StageContext[SyntheticConfig], count: int, folder: str, suffix: str
+) -> Iterator[tuple[int, Path]]:
+    """(number, file) of each example, in folders that exist."""
+    folders = [ctx.outputs["folder"] / f"{folder}{i}" for i in range(ctx.config.classes)]
+    for path in folders:
+        path.mkdir()
+    for number in range(count):
         if ctx.should_stop():
             msg = "asked to stop while generating; the stage begins anew"
             raise Preempted(msg)
-        topic = number % config.classes
-        rng = random.Random(f"{ctx.seed}/document/{number}")
-        text = _document(rng, topics[topic], common, config.sentences)
-        _write(folders[topic] / f"{number:06d}.txt", text)
+        yield number, folders[number % len(folders)] / f"{number:06d}.{suffix}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -32,6 +32,7 @@ NOT_AS_ITS_KIND_SAYS = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, DataError),
 )
 """What reading a file raises that a stage wrote in a form of its own; no bug of ours."""
+TOKEN_SCHEMAS = ("tokens", "classified")
 _MAX_CHARACTERS = 400
 _MAX_HEADER_BYTES = 100 * 2**20
 """As safetensors itself allows; a checkpoint is not trusted."""
@@ -60,7 +61,7 @@ def peek(
     show = _SHOWN.get(str(manifest.kind), _files)
     try:
         decode: Callable[[Any], str] = str
-        if manifest.kind == "shards":
+        if manifest.kind == "shards" and manifest.schema_name in TOKEN_SCHEMAS:
             decode = _decoder(place, artifacts, folder, named)
         for line in show(folder, count, decode):
             print(line)
@@ -142,8 +143,16 @@ def _model_digest(artifacts: Artifacts, digest: str) -> str | None:
 
 
 def _shards(folder: Path, count: int, decode: Callable[[Any], str]) -> Iterator[str]:
+    from pipeline.shards.index import schema_of
     from pipeline.shards.peek import peek as first_samples
+    from pipeline.shards.peek import peek_images
 
+    if schema_of(folder) == "images":
+        for picture in peek_images(folder, count):
+            label = f" [{picture.label}]" if picture.label is not None else ""
+            size = picture.num_bytes
+            yield f"  {picture.split} {picture.number}{label} ({size} bytes) {picture.name}"
+        return
     for sample in first_samples(folder, count):
         label = f" [{sample.label}]" if sample.label is not None else ""
         text = _short(decode(list(sample.ids)))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -78,27 +78,44 @@ class Shard(_Part):
         return self
 
 
-class Index(_Part):
-    """What one unit of work wrote: the content of an index file.
+class UnitIndex(_Part):
+    """What the index files of all schemas say.
 
     Attributes:
+        common: fields that are the same in all index files of an artifact.
         format: version of this layout.
-        sample_schema: "tokens" or "classified"; the schema of the artifact.
+        sample_schema: the schema of the artifact.
         unit, num_units: which unit of work this is, and of how many; all must be there.
+        class_names: label -> name; empty unless the samples have labels.
+    """
+
+    common: ClassVar[tuple[str, ...]] = ("sample_schema", "num_units", "class_names")
+
+    format: Literal[1] = 1
+    sample_schema: str
+    unit: _Count
+    num_units: int = Field(gt=0)
+    class_names: list[str]
+
+
+class Index(UnitIndex):
+    """What one unit of work wrote of token shards: the content of an index file.
+
+    Attributes:
         vocab_size: every token id is below it.
         tokenizer: sha256 of the tokenizer.model whose ids these are.
-        class_names: label -> name; empty unless the samples are classified.
         shards: the unit's tar files, at most one a split.
     """
 
-    format: Literal[1] = 1
+    common = ("sample_schema", "num_units", "vocab_size", "tokenizer", "class_names")
+
     sample_schema: Literal["tokens", "classified"]
-    unit: _Count
-    num_units: int = Field(gt=0)
     vocab_size: int = Field(gt=0)
     tokenizer: str = Field(pattern=_SHA256)
-    class_names: list[str]
     shards: list[Shard]
+
+
+_IndexT = TypeVar("_IndexT", bound=UnitIndex)
 
 
 def id_dtype(vocab_size: int) -> np.dtype[np.integer[Any]]:
@@ -117,18 +134,39 @@ def shard_file(split: str, unit: int) -> str:
 
 
 def read_indexes(folder: Path) -> list[Index]:
+    """The index files of token shards, as `read_unit_indexes` gives them."""
+    return read_unit_indexes(folder, Index)
+
+
+def schema_of(folder: Path) -> str:
+    """The schema that an artifact's first index names: "tokens", "classified" or "images".
+
+    Raises:
+        DataError: there is no readable index.
+    """
+    first = _read(min(_index_paths(folder), default=folder / index_file(0)), _AnyIndex)
+    return first.sample_schema
+
+
+def read_unit_indexes(folder: Path, model: type[_IndexT]) -> list[_IndexT]:
     """All index files of an artifact in the order of their units, checked against one another.
+
+    Args:
+        folder: the artifact.
+        model: how its schema's index files look.
 
     Raises:
         DataError: none is there, one is damaged or missing, or they do not belong together.
     """
-    indexes = sorted((_read(path) for path in _index_paths(folder)), key=lambda index: index.unit)
+    indexes = sorted(
+        (_read(path, model) for path in _index_paths(folder)), key=lambda index: index.unit
+    )
     if not indexes:
         msg = f"{folder}: no index-*.json, so this is no folder of shards"
         raise DataError(msg)
     first = indexes[0]
     for index in indexes:
-        for name in ("sample_schema", "num_units", "vocab_size", "tokenizer", "class_names"):
+        for name in model.common:
             if getattr(index, name) != getattr(first, name):
                 msg = (
                     f"{folder / index_file(index.unit)}: {name} is {getattr(index, name)!r}, but "
@@ -148,9 +186,16 @@ def _index_paths(folder: Path) -> Iterator[Path]:
     return folder.glob("index-*.json")
 
 
-def _read(path: Path) -> Index:
+class _AnyIndex(UnitIndex):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+def _read(path: Path, model: type[_IndexT]) -> _IndexT:
     try:
-        index = Index.model_validate_json(path.read_bytes())
+        index = model.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        msg = f"{path}: not readable: {exc.strerror}"
+        raise DataError(msg) from exc
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         where = ".".join(str(part) for part in error["loc"])

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.shards.index import Shard, read_indexes
+from pipeline.shards.images import ImageIndex, ImageShards
+from pipeline.shards.index import Shard, read_indexes, read_unit_indexes, schema_of
 from pipeline.shards.reader import TokenShards
 from pipeline.storage.digests import sha256_file
 
@@ -18,6 +19,9 @@ def verify(folder: Path) -> None:
     Raises:
         DataError: something differs; names the file, and the offset where a member is damaged.
     """
+    if schema_of(folder) == "images":
+        _verify_images(folder)
+        return
     indexes = read_indexes(folder)
     splits = sorted({shard.split for index in indexes for shard in index.shards})
     for index in indexes:
@@ -29,6 +33,18 @@ def verify(folder: Path) -> None:
                 raise DataError(_damage(path, shard))
     for split in splits:
         _check_values(TokenShards(folder, split))
+
+
+def _verify_images(folder: Path) -> None:
+    indexes = read_unit_indexes(folder, ImageIndex)
+    for split in sorted({shard.split for index in indexes for shard in index.shards}):
+        ImageShards(folder, split).check()
+    for index in indexes:
+        for shard in index.shards:
+            path = folder / shard.file
+            if sha256_file(path) != shard.sha256:
+                msg = f"{path}: a label, a header or padding is not what was written"
+                raise DataError(msg)
 
 
 def _damage(path: Path, shard: Shard) -> str:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn, cast
 
 from pipeline.errors import DataError
 from pipeline.storage.compression import compression_of, damage_errors, decompressed
@@ -40,9 +40,9 @@ def extract_archive(archive: Path, folder: Path) -> list[str]:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
     members = _zip_members(archive) if is_zip else _tar_members(archive)
     names: dict[str, None] = {}
-    with _damage_is_bad_data(archive):
+    with damage_is_bad_data(archive):
         for member, source in members:
-            name = _checked_name(archive, member)
+            name = checked_name(archive, member)
             if source is None or not name:
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 continue
@@ -66,7 +66,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, BinaryIO | None]]:
                     continue
                 if not member.isreg():
                     kind = "a link" if member.islnk() or member.issym() else "a special file"
-                    _refuse(archive, member.name, kind)
+                    refuse_member(archive, member.name, kind)
                 yield member.name, cast("BinaryIO", tar.extractfile(member))
         stream.drain()
         if any(stream.tail):
@@ -80,9 +80,9 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO | None]]:
         for member in file.infolist():
             mode = member.external_attr >> 16
             if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or not stat.S_IFMT(mode)):
-                _refuse(archive, member.filename, "a link or a special file")
+                refuse_member(archive, member.filename, "a link or a special file")
             if member.flag_bits & 0x1:
-                _refuse(archive, member.filename, "encrypted")
+                refuse_member(archive, member.filename, "encrypted")
             if member.is_dir():
                 yield member.filename, None
                 continue
@@ -90,21 +90,26 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO | None]]:
                 yield member.filename, cast("BinaryIO", source)
 
 
-def _checked_name(archive: Path, member: str) -> str:
-    """The member's name below the folder; "" for the folder itself."""
+def checked_name(archive: Path, member: str) -> str:
+    """The member's name below the folder; "" for the folder itself.
+
+    Raises:
+        DataError: the name leads outside, or is none.
+    """
     name = member.removeprefix("./").rstrip("/")
     if name in ("", "."):
         return ""
     try:
         check_key(name)
     except ValueError:
-        _refuse(archive, member, "outside the folder, or not a name")
+        refuse_member(archive, member, "outside the folder, or not a name")
     if "\\" in name or ":" in name.split("/", maxsplit=1)[0]:
-        _refuse(archive, member, "named in a way that other systems read as another folder")
+        refuse_member(archive, member, "named in a way that other systems read as another folder")
     return name
 
 
-def _refuse(archive: Path, member: str, what: str) -> None:
+def refuse_member(archive: Path, member: str, what: str) -> NoReturn:
+    """Raises the DataError for a member that is no plain file inside the archive's tree."""
     msg = (
         f"{archive}: member {member!r} is {what}. Only plain files and folders inside the "
         "archive's own tree are unpacked; unpack it yourself if you trust it, and name the folder."
@@ -113,7 +118,8 @@ def _refuse(archive: Path, member: str, what: str) -> None:
 
 
 @contextmanager
-def _damage_is_bad_data(path: Path) -> Iterator[None]:
+def damage_is_bad_data(path: Path) -> Iterator[None]:
+    """Turns what a damaged archive raises into a DataError that names it."""
     damages: tuple[type[Exception], ...] = (
         *damage_errors(),
         tarfile.TarError,

@@ -85,3 +85,18 @@ def test_synthetic_text_depends_on_the_seed_alone(tmp_path: Path) -> None:
         texts[name] = [(file.parent.name, file.name, file.read_text()) for file in files]
     assert texts["a"] == texts["b"] != texts["c"]
     assert [folder for folder, _, _ in texts["a"]] == ["topic0"] * 3 + ["topic1"] * 3
+
+
+def test_generated_images_are_the_same_for_a_seed_and_of_the_asked_classes(tmp_path: Path) -> None:
+    config = SyntheticConfig(kind="images", images=6, classes=3, image_size=16)
+    folders = [tmp_path / name for name in ("one", "two", "other")]
+    for folder, seed in zip(folders, (1, 1, 2), strict=True):
+        synthetic.run(stage_context(config, folder, output="folder", seed=seed))
+    files = [
+        {str(p.relative_to(f / "folder")): p.read_bytes() for p in sorted(f.rglob("*.png"))}
+        for f in folders
+    ]
+    assert files[0] == files[1] != files[2]
+    assert sorted(files[0])[:2] == ["class0/000000.png", "class0/000003.png"]
+    with pytest.raises(ValidationError, match="kind: images takes images"):
+        SyntheticConfig(kind="images", documents=3)
