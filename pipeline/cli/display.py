@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
 from pipeline.cli.options import Output
 from pipeline.cli.pace import Pace
 from pipeline.cli.sentences import sentence
-from pipeline.numbers import duration
+from pipeline.cli.table import StageTable
 from pipeline.runner.events import encode
-from pipeline.runner.gpu_time import gpu_time
 from pipeline.runner.outcome import Listener
-from pipeline.runner.state import RunState, StageState, StageStatus
+from pipeline.runner.state import RunState
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,19 +28,6 @@ if TYPE_CHECKING:
 
     from pipeline.runner.events import Entry
 
-GLYPHS = {
-    StageStatus.WAITING: ("·", "dim"),
-    StageStatus.RUNNING: ("▶", "cyan"),
-    StageStatus.RETRYING: ("↻", "yellow"),
-    StageStatus.DONE: ("✔", "green"),
-    StageStatus.REUSED: ("=", "green"),
-    StageStatus.FAILED: ("✘", "red"),
-    StageStatus.CANCELLED: ("■", "yellow"),
-    StageStatus.BLOCKED: ("-", "red"),
-    StageStatus.SKIPPED: ("-", "dim"),
-}
-_MAX_ROWS = 40
-"""Rows of the live table; a study has thousands of cells, and a terminal some fifty lines."""
 _REDRAW_SECONDS = 0.1
 
 
@@ -163,62 +148,9 @@ class LiveTable(Display):
     def _draw(self) -> None:
         if self._state is None:
             return
-        table = stage_table(list(self._state.stages.values()), self._pace)
+        table = StageTable(list(self._state.stages.values()), self._pace)
         lines = [
             Text(f"  {line}", style="dim", overflow="ellipsis", no_wrap=True) for line in self._last
         ]
         self._live.update(Group(table, *lines), refresh=True)
         self._drawn = time.monotonic()
-
-
-def stage_table(stages: list[StageState], pace: Pace) -> Table:
-    """A row per stage: state, attempt, progress, rate, loss, time left."""
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    titles = ["", "stage", "attempt", "time", "progress"]
-    has_gpus = any(attempt.gpus for stage in stages for attempt in stage.attempts)
-    if has_gpus:
-        titles.insert(4, "GPU-h (wasted)")
-    for title in titles:
-        table.add_column(title, no_wrap=True, overflow="ellipsis")
-    hidden = 0
-    if len(stages) > _MAX_ROWS:
-        # What is at work or went wrong is worth a row before what waits or is done.
-        busy = {StageStatus.RUNNING, StageStatus.RETRYING, StageStatus.FAILED}
-        first = [stage for stage in stages if stage.status in busy]
-        rest = [stage for stage in stages if stage.status not in busy]
-        hidden = len(stages) - _MAX_ROWS
-        stages = (first + rest)[:_MAX_ROWS]
-    for stage in stages:
-        glyph, style = GLYPHS[stage.status]
-        table.add_row(
-            Text(glyph, style=style),
-            Text(stage.address),
-            str(len(stage.attempts)) if stage.attempts else "",
-            _stage_time(stage),
-            *([_gpu_hours(stage)] if has_gpus else ()),
-            Text(pace.text(stage) or _note(stage), style="" if stage.note == "" else "dim"),
-        )
-    if hidden:
-        table.add_row("", Text(f"and {hidden} more stages", style="dim"))
-    return table
-
-
-def _gpu_hours(stage: StageState) -> str:
-    spent = gpu_time(stage, time.time())
-    if not spent.held:
-        return ""
-    wasted = f" ({spent.wasted / 3600:.2f})" if spent.wasted else ""
-    return f"{spent.held / 3600:.2f}{wasted}"
-
-
-def _note(stage: StageState) -> str:
-    if stage.note:
-        return stage.note
-    return stage.reasons[0] if stage.reasons and stage.status is not StageStatus.DONE else ""
-
-
-def _stage_time(stage: StageState) -> str:
-    busy = stage.busy_seconds
-    if stage.status is StageStatus.RUNNING and stage.attempts[-1:] and not stage.attempts[-1].ended:
-        busy += max(0.0, time.time() - stage.attempts[-1].started)
-    return duration(busy) if stage.attempts else ""

@@ -30,9 +30,9 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from pipeline.cli.display import stage_table
     from pipeline.cli.pace import Pace
     from pipeline.cli.session import find_run, open_store
+    from pipeline.cli.table import StageTable
     from pipeline.runner.run import current_state
 
     place = open_store(store)
@@ -44,7 +44,7 @@ def status(
     # Whoever reads from a pipe wants whole lines, whatever the terminal's width.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     pace = Pace()
-    table = stage_table(list(state.stages.values()), pace)
+    table = StageTable(list(state.stages.values()), pace)
     if not watch:
         console.print(table)
         return
@@ -52,7 +52,7 @@ def status(
         while state.status == "running":
             time.sleep(_REDRAW_SECONDS)
             state = current_state(place, state.run)
-            live.update(stage_table(list(state.stages.values()), pace), refresh=True)
+            live.update(StageTable(list(state.stages.values()), pace), refresh=True)
 
 
 def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:

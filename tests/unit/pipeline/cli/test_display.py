@@ -18,10 +18,10 @@ from pipeline.cli.display import (
     LiveTable,
     PlainLines,
     choose_display,
-    stage_table,
 )
 from pipeline.cli.options import Output
 from pipeline.cli.pace import Pace
+from pipeline.cli.table import StageTable, elided
 from pipeline.executors.base import AttemptEnd
 from pipeline.metrics.progress import Progress, ProgressFile
 from pipeline.numbers import duration, rate, size
@@ -88,10 +88,49 @@ def test_table_of_many_stages_keeps_those_at_work_in_sight() -> None:
     stages[59].status = StageStatus.FAILED
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as captured:
-        console.print(stage_table(stages, Pace()))
+        console.print(StageTable(stages, Pace()))
     assert "✘  s059" in captured.get()
     assert "and 20 more stages" in captured.get()
     assert len(captured.get().splitlines()) == 42
+
+
+CELLS = [
+    StageState(
+        f"finetune_with_a_long_name[seed={n}]", "k", "", "p", StageStatus.FAILED, note="x " * 300
+    )
+    for n in range(1, 4)
+]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_table_with_a_long_message_shortens_the_last_column_alone(width: int) -> None:
+    started = time.time() - 3725
+    for cell in CELLS:
+        cell.attempts = [AttemptState(1, "i", "f", 1, started, 1, ended=started + 3725)]
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as captured:
+        console.print(StageTable(CELLS, Pace()))
+    lines = captured.get().splitlines()
+    assert len(lines) == 4
+    assert lines[0].split() == ["stage", "attempt", "time", "progress"]
+    for number, line in enumerate(lines[1:], start=1):
+        assert len(line) <= width
+        assert line.startswith("✘  fi")
+        assert re.search(rf"\[seed={number}\]  1 +1h02m +x x .*…$", line)
+
+
+@pytest.mark.parametrize(
+    ("address", "width", "short"),
+    [
+        ("finetune[seed=1]", 16, "finetune[seed=1]"),
+        ("finetune[seed=1]", 13, "fine…[seed=1]"),
+        ("finetune[lr=0.001,seed=1]", 12, "fin…,seed=1]"),
+        ("a_long_name", 7, "a_…name"),
+    ],
+)
+def test_elided_name_keeps_the_end_of_a_cell(address: str, width: int, short: str) -> None:
+    assert elided(address, width) == short
+    assert len(short) <= width
 
 
 @pytest.mark.parametrize("make", [PlainLines, JsonLines])
