@@ -30,12 +30,20 @@ def diff(
         document = {
             key: record[key] for key in ("resolved", "seeds", "code", "packages", "machine")
         }
-        document["artifacts"] = {a: dict(s.artifacts) for a, s in state.stages.items()}
+        document["artifacts"] = {
+            a: dict(s.artifacts) for a, s in state.stages.items() if s.artifacts
+        }
         sides.append(dict(_flat(document, "")))
     changed = {
         path: (sides[0].get(path), sides[1].get(path))
         for path in sorted(sides[0].keys() | sides[1].keys())
         if sides[0].get(path) != sides[1].get(path)
+    }
+    params = [change for path, change in changed.items() if path.startswith("resolved.params")]
+    changed = {
+        path: change
+        for path, change in changed.items()
+        if not (path.startswith("resolved.stages.") and change in params)  # said where it began
     }
     if output is Output.JSON:
         print(json.dumps(changed, indent=2))

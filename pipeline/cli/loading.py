@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +65,18 @@ def load_request(request: Request) -> Dag:
         sets=request.sets,
         environ=os.environ,
     )
+
+
+def changed_files(request: Request) -> list[str]:
+    """The files of a request that hold something else by now; one that is gone is not told."""
+    from pipeline.spec.yaml_reader import read_file
+
+    changed = []
+    for name, text in ((request.file, request.text), *request.values):
+        with suppress(UserError):
+            if read_file(Path(name)) != text:
+                changed.append(name)
+    return changed
 
 
 def load(

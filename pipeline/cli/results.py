@@ -43,14 +43,10 @@ def print_results(state: RunState, store: Store) -> None:
             except NOT_AS_ITS_KIND_SAYS as error:
                 print(f"{name}: cannot be shown: {type(error).__name__}: {error}")
     counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
-    print(f"\nrun {state.run}: {state.status}: {counts} in {duration(_seconds(state))}")
+    print(f"\nrun {state.run}: {state.status}: {counts} in {duration(state.busy_seconds)}")
     if any(stage.status is StageStatus.DONE or stage.artifacts for stage in state.stages.values()):
         print(f"results: {store.url}   pipeline get {state.run} STAGE.PORT -o DIR")
     print(f"more:    pipeline status {state.run}   pipeline logs {state.run} STAGE")
-
-
-def _seconds(state: RunState) -> float:
-    return (state.ended or state.updated) - state.started
 
 
 def _print_table(title: str, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,7 +140,10 @@ def resume(
     webhook_secret_from: WebhookSecret = SECRET_VARIABLE,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Goes on with all that is left of a run, with the file and settings it began with."""
+    """Goes on with all that is left of a run, with the file and settings it began with.
+
+    After a change of the DAG file, `pipeline run` it again instead: what is done stays done.
+    """
     monitoring = Monitoring(metrics_port, metrics_linger, webhook, webhook_secret_from)
     _again(run_id, store, output, monitoring)
 
@@ -223,6 +227,7 @@ def _again(
     place = open_store(url)
     found = find_run(place, run_id)
     request = read_record(place, found).request
+    _tell_of_changes(found, request)
     loaded = load_request(request)
     state = load_run(place, found)
     selection = Selection.from_record(request.selection)
@@ -232,6 +237,18 @@ def _again(
     plan = make_plan(loaded, place, selection.after(done), workdir=workdir())
     watched = partial(resume_plan, run_id=found)
     _watched(watched, plan, place, request, output, monitoring)
+
+
+def _tell_of_changes(run: str, request: Request) -> None:
+    """Whoever edited the file and resumes would wait for what never comes."""
+    from pipeline.cli.loading import changed_files
+
+    for file in changed_files(request):
+        print(
+            f"{file} changed since run {run} began; its old settings are used here. "
+            f"`pipeline run {request.file}` takes the new ones and goes on from what is done.",
+            file=sys.stderr,
+        )
 
 
 def _executor(dag: Dag, store: Store) -> Executor:

@@ -75,7 +75,7 @@ def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
         return
     for state in states:
         counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
-        took = duration((state.ended or state.updated) - state.started)
+        took = duration(state.busy_seconds)
         print(
             f"{state.run}  {state.dag:20}  {state.status:12}"
             f"{moment(state.started)}  {took:>8}  {counts}"

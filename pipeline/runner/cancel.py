@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -12,7 +12,9 @@ from pipeline.storage import Store
 
 _log = logging.getLogger(__name__)
 
-_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_REQUEST_SECONDS = {signal.SIGINT: 1.0, signal.SIGTERM: 2.0, signal.SIGHUP: 2.0}
+"""A signal so soon after the last request is the same one again: `timeout` and `make` pass on what
+their whole group got already, and a person who means it again is slower."""
 _POLL_SECONDS = 1.0
 _REMOTE_POLL_SECONDS = 5.0
 """Pauses between looks at the store; on an object store each look is a paid request."""
@@ -35,21 +37,26 @@ class Cancellation:
 
 
 @contextmanager
-def cancel_on_signals(*, outliving: bool = False) -> Iterator[Cancellation]:
+def cancel_on_signals(
+    *, outliving: bool = False, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Cancellation]:
     """SIGINT, SIGTERM and a closed terminal become requests for the block. In the main thread.
 
     `outliving`: stages go on without a runner, so only Ctrl-C is meant for them; SIGTERM (a drained
     node) and a closed terminal are for the runner.
     """
     cancellation = Cancellation()
+    last = float("-inf")
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal last
         if outliving and number != signal.SIGINT:
             cancellation.is_left = True
-        else:
+        elif (now := clock()) - last >= _SAME_REQUEST_SECONDS[signal.Signals(number)]:
+            last = now
             cancellation.request()
 
-    before = {number: signal.signal(number, handle) for number in _ASKING}
+    before = {number: signal.signal(number, handle) for number in _SAME_REQUEST_SECONDS}
     try:
         yield cancellation
     finally:

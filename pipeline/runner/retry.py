@@ -130,15 +130,19 @@ _NAMES = {
     128 + 15: "terminated",
 }
 
+_AGAIN = "then `pipeline run` the DAG again"
+"""And not resume: that repeats the run with the file as it was when the run began."""
 _ADVICE = {
     WorkerExit.USAGE: "The stage was started wrongly: see the log; this is likely a bug.",
-    WorkerExit.DATA: "Mend or leave out the data named above, then run again.",
-    WorkerExit.INPUT: "Run `pipeline cache verify`, then run again: what is broken is built anew.",
-    WorkerExit.DIVERGED: "Look at the loss in the log; lower the learning rate or clip harder.",
+    WorkerExit.DATA: f"Mend or leave out the data named above, {_AGAIN}.",
+    WorkerExit.INPUT: f"Run `pipeline cache verify`, {_AGAIN}: what is broken is built anew.",
+    WorkerExit.DIVERGED: (
+        f"Look at the loss in the log; lower the learning rate or clip harder, {_AGAIN}."
+    ),
     WorkerExit.STORE: "Make room or mend the store, then resume the run.",
-    WorkerExit.CONFIG: "Change the stage's configuration, then run again.",
-    124: "Raise the stage's timeout_seconds, then resume.",
-    128 + 9: "Often memory: lower the batch, or give the stage more memory; then resume.",
+    WorkerExit.CONFIG: f"Change the stage's configuration, {_AGAIN}.",
+    124: f"Raise the stage's timeout_seconds, {_AGAIN}: it goes on from what is saved.",
+    128 + 9: f"Often memory: lower the batch or give the stage more memory, {_AGAIN}.",
 }
 
 
@@ -151,10 +155,10 @@ def exit_name(exit_code: int) -> str:
 def advice(exit_code: int, cause: str) -> str:
     """What to do about it, in one sentence."""
     if exit_code == WorkerExit.DIVERGED and cause.startswith("no progress"):
-        return "Give it longer between preemptions, or checkpoint more often; then resume."
+        return f"Give it longer between preemptions, or checkpoint more often, {_AGAIN}."
     if exit_code == WorkerExit.CONFIG and cause.startswith(CHANGED):
         return (
             "Nothing was recorded. Run again to build with what is there now, or set it back and "
             "resume."
         )
-    return _ADVICE.get(exit_code, "Read the log, mend the cause, then resume the run.")
+    return _ADVICE.get(exit_code, f"Read the log, mend the cause, {_AGAIN}.")

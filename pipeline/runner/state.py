@@ -114,6 +114,8 @@ class RunState:
 
     Attributes:
         session: how many times a runner took the run up.
+        session_started: when the newest session began, Unix time.
+        earlier_seconds: what the sessions before it took, without the time between them.
         entries: events applied so far, which is also the number of the newest.
     """
 
@@ -125,6 +127,8 @@ class RunState:
     host: str = ""
     pid: int = 0
     started: float = 0.0
+    session_started: float = 0.0
+    earlier_seconds: float = 0.0
     updated: float = 0.0
     ended: float | None = None
     cancel_requested: bool = False
@@ -135,8 +139,13 @@ class RunState:
     def apply(self, entry: Entry) -> None:
         """Takes in the next event."""
         self.entries = entry.number
-        self.updated = entry.time
         _APPLY[type(entry.event)](self, entry.event, entry.time)
+        self.updated = entry.time
+
+    @property
+    def busy_seconds(self) -> float:
+        """Time that runners were at it, up to the newest event."""
+        return self.earlier_seconds + (self.ended or self.updated) - self.session_started
 
     def runner_was_killed(self) -> None:
         """Takes in what no event says: nothing of this run is at work any more."""
@@ -183,7 +192,10 @@ def replay(run: str, entries: Iterable[Entry]) -> RunState:
 
 
 def _run_started(state: RunState, event: ev.RunStarted, time: float) -> None:
+    if state.session:
+        state.earlier_seconds = state.busy_seconds
     state.session += 1
+    state.session_started = time
     state.started = state.started or time
     state.dag, state.host, state.pid = event.dag, event.host, event.pid
     state.status, state.cause, state.ended = RunStatus.RUNNING, "", None
@@ -203,6 +215,9 @@ def _stages_planned(state: RunState, event: ev.StagesPlanned, time: float) -> No
     before, state.stages = state.stages, {}
     for entry in event.stages:
         old = before.get(entry.stage)
+        if old is not None and _stands(old, entry):
+            state.stages[entry.stage] = old
+            continue
         state.stages[entry.stage] = StageState(
             address=entry.stage,
             kind=entry.kind,
@@ -216,12 +231,26 @@ def _stages_planned(state: RunState, event: ev.StagesPlanned, time: float) -> No
             attempts=old.attempts if old else [],
             since=time,
         )
-    # Cells are proposed again: the driver is a pure function of its history.
+    asked_again = {entry.stage for entry in event.stages if entry.action == "run"}
     for stage in before.values():
-        if stage.driver and stage.attempts and stage.driver in state.stages:
+        if stage.driver in asked_again and stage.attempts:
+            # Cells are proposed again: the driver is a pure function of its history.
             stage.status, stage.failure, stage.note = StageStatus.WAITING, None, ""
             state.stages[stage.address] = stage
-    state.cells = {}
+        elif stage.driver in state.stages and stage.driver not in asked_again:
+            state.stages[stage.address] = stage
+    state.cells = {
+        driver: cells for driver, cells in state.cells.items() if driver not in asked_again
+    }
+
+
+def _stands(old: StageState, entry: ev.PlannedEntry) -> bool:
+    """Whether what an earlier session of the run made of a stage is still how it stands."""
+    if entry.action == "skip":
+        # Not this session's matter; what failed still waits for someone to try it again.
+        return old.succeeded or old.status in (StageStatus.FAILED, StageStatus.BLOCKED)
+    is_same = old.plan_key == entry.plan_key and old.artifacts == entry.artifacts
+    return entry.action == "reuse" and old.status is StageStatus.DONE and is_same
 
 
 def _move(stage: StageState, status: StageStatus, time: float, note: str = "") -> None:
@@ -230,6 +259,10 @@ def _move(stage: StageState, status: StageStatus, time: float, note: str = "") -
 
 def _stage_reused(state: RunState, event: ev.StageReused, time: float) -> None:
     stage = state.stages[event.stage]
+    # A driver's cell is looked up again in each session, by whichever one it was built.
+    if stage.attempts and stage.artifacts == event.artifacts:
+        _move(stage, StageStatus.DONE, time)
+        return
     _move(stage, StageStatus.REUSED, time, event.reason)
     stage.artifacts = dict(event.artifacts)
 

@@ -9,7 +9,7 @@ stages:
   raw:
     uses: command
     with:
-      argv: [sh, -c, 'echo ${params.word} > "$0/x.txt"; echo said it', '{outputs.o}']
+      argv: [sh, -c, 'echo "$1" > "$0/x.txt"; echo said it', '{outputs.o}', '${params.word}']
       outputs: {o: folder}
   cell:
     uses: command

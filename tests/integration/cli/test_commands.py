@@ -98,7 +98,7 @@ def test_dry_run_is_a_plan_and_leaves_no_run(project: Path, run: str) -> None:
 
 def test_plan_says_what_changed_and_where(project: Path, run: str) -> None:
     said = pipeline(project, "plan", "dag.yaml", "--set", "params.word=bye")
-    assert re.match(r"raw +run +process +miss: with.argv\[2\] .*hello.* -> .*bye", said.lines[0])
+    assert re.match(r"raw +run +process +miss: with.argv\[4\] .*hello.* -> .*bye", said.lines[0])
     assert re.match(r"cell\[k=1\] +run +process +miss: input.i changed \(raw.o\)", said.lines[1])
 
 
@@ -144,7 +144,7 @@ def test_plan_show_origin_hides_what_the_environment_holds(project: Path) -> Non
 
 def test_explain_names_fields_and_files(project: Path, run: str) -> None:
     said = pipeline(project, "explain", "dag.yaml", "raw", "--set", "params.word=bye")
-    assert "changed since then:\n  with.argv[2]" in said.out
+    assert "changed since then:\n  with.argv[4]" in said.out
     assert "code.pipeline.node.builtins.command = " in said.out
     document = json.loads(pipeline(project, "explain", "dag.yaml", "raw", "-o", "json").out)
     assert document["action"] == "reuse"
@@ -220,7 +220,9 @@ def test_diff_shows_settings_and_artifacts(project: Path, run: str) -> None:
     newest = pipeline(project, "list").lines[-1].split()[0]
     said = pipeline(project, "diff", run, newest)
     assert 'resolved.params.word: "hello" -> "other"' in said.lines
+    assert len([line for line in said.lines if '"hello" -> "other"' in line]) == 1
     assert any(line.startswith("artifacts.raw.o: ") for line in said.lines)
+    assert "{}" not in said.out
     assert pipeline(project, "diff", run, run).out == "no difference\n"
 
 

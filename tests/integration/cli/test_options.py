@@ -73,8 +73,29 @@ def test_retry_does_what_failed_and_resume_what_is_left(failing: Path) -> None:
     assert nothing.code == ExitCode.USER_ERROR
     assert "nothing failed; `pipeline resume" in nothing.err
     assert pipeline(failing, "resume").code == ExitCode.OK
-    wanted = {"bad": "reused", "below": "reused", "apart": "done", "side": "done"}
+    wanted = {"bad": "done", "below": "done", "apart": "done", "side": "done"}
     assert _statuses(failing) == wanted
+
+
+def test_resume_after_the_file_changed_says_that_it_takes_the_old_one(failing: Path) -> None:
+    assert "then `pipeline run` the DAG again" in pipeline(failing, "run", "dag.yaml").err
+    assert "changed since" not in pipeline(failing, "resume").err
+    dag = failing / "dag.yaml"
+    dag.write_text(dag.read_text().replace("exit 65", "exit 66"))
+    for command in ("resume", "retry"):
+        said = pipeline(failing, command)
+        assert f"{dag} changed since run" in said.err
+        assert f"`pipeline run {dag}` takes the new ones" in said.err
+        assert "65 bad data" in said.err
+
+
+def test_retry_leaves_what_is_done_within_reach(failing: Path, tmp_path: Path) -> None:
+    pipeline(failing, "run", "dag.yaml", "--keep-going")
+    assert pipeline(failing, "retry").code == ExitCode.STAGE_FAILED
+    assert _statuses(failing)["apart"] == "done"
+    run = pipeline(failing, "list").lines[-1].split()[0]
+    assert pipeline(failing, "get", run, "apart.o", "-o", "out").code == ExitCode.OK
+    assert "absent" not in pipeline(failing, "diff", run, run).out
 
 
 def test_values_file_is_laid_over_the_dag(failing: Path) -> None:

@@ -15,12 +15,20 @@ from pipeline.runner.cancel import (
 from pipeline.storage import Store
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_cancel_on_signals_counts_and_puts_back_the_handlers(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "same_seconds"), [(signal.SIGINT, 1.0), (signal.SIGTERM, 2.0), (signal.SIGHUP, 2.0)]
+)
+def test_cancel_on_signals_counts_what_is_asked_again_and_not_what_is_passed_on(
+    number: signal.Signals, same_seconds: float
+) -> None:
     before = signal.getsignal(number)
-    with cancel_on_signals() as cancellation:
+    now = 100.0
+    with cancel_on_signals(clock=lambda: now) as cancellation:
+        os.kill(os.getpid(), number)
+        now += same_seconds - 0.1
         os.kill(os.getpid(), number)
         assert cancellation.requests == 1
+        now += 0.1
         os.kill(os.getpid(), number)
         assert cancellation.requests == 2
     assert signal.getsignal(number) is before

@@ -228,7 +228,7 @@ def test_run_bad_data_is_never_retried_and_says_what_to_do(lab: Lab) -> None:
     assert str(outcome.error) == (
         "a: attempt 1, rank 1: 65 bad data: rank 1: DataError: train-00003.tar: byte 512: "
         f"truncated. Log: {folder}/logs/rank-1.log. "
-        "Mend or leave out the data named above, then run again."
+        "Mend or leave out the data named above, then `pipeline run` the DAG again."
     )
 
 

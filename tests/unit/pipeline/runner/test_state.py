@@ -1,5 +1,7 @@
 """The fold of events: attempts over sessions, and what a new plan keeps."""
 
+import pytest
+
 from pipeline.runner import events as ev
 from pipeline.runner.events import Entry, Event
 from pipeline.runner.state import RunState, RunStatus, StageStatus, replay
@@ -102,3 +104,70 @@ def test_replay_reused_stage_has_its_artifacts() -> None:
     stage = _replay(STARTED, _plan("a"), reused).stages["a"]
     assert stage.succeeded
     assert stage.artifacts == {"o": "d"}
+
+
+FINISHED = ev.StageFinished(stage="a", content_key="c", artifacts={"o": "d"})
+FAILED = ev.StageFailed(
+    stage="b", attempt=1, rank=0, exit_code=1, exit_name="1", cause="c", log="", advice=""
+)
+
+
+def _planned(**actions: str) -> ev.StagesPlanned:
+    artifacts = {"reuse": {"o": "d"}}
+    return ev.StagesPlanned(
+        stages=tuple(
+            ev.PlannedEntry(
+                stage=n,
+                kind="k",
+                launch="process",
+                plan_key=n,
+                action=action,
+                artifacts=artifacts.get(action, {}),
+            )
+            for n, action in actions.items()
+        )
+    )
+
+
+@pytest.mark.parametrize("action", ["reuse", "skip"])
+def test_replay_stage_that_this_run_built_stays_done_in_later_sessions(action: str) -> None:
+    state = _replay(STARTED, _plan("a"), _attempt(1), FINISHED, STARTED, _planned(a=action))
+    assert state.stages["a"].status is StageStatus.DONE
+    assert state.stages["a"].artifacts == {"o": "d"}
+
+
+def test_replay_stage_built_anew_elsewhere_is_reused() -> None:
+    other = ev.StageFinished(stage="a", content_key="c", artifacts={"o": "older"})
+    state = _replay(STARTED, _plan("a"), _attempt(1), other, STARTED, _planned(a="reuse"))
+    assert state.stages["a"].status is StageStatus.REUSED
+    assert state.stages["a"].artifacts == {"o": "d"}
+
+
+def test_replay_failure_that_was_not_tried_again_is_still_one() -> None:
+    events = (STARTED, _plan("a", "b"), FAILED, STARTED, _planned(a="run", b="skip"))
+    assert _replay(*events).failures() == [FAILED]
+
+
+def test_replay_cell_that_is_found_again_stays_done() -> None:
+    cell = ev.ProposedCell(name="x", address="a", kind="k", plan_key="f")
+    asked = (STARTED, _plan("s"), ev.CellsProposed(stage="s", history=0, cells=(cell,)))
+    reused = ev.StageReused(stage="a", how="content key", reason="r", artifacts={"o": "d"})
+    state = _replay(*asked, _attempt(1), FINISHED, *asked, reused)
+    assert state.stages["a"].status is StageStatus.DONE
+    skipped = _replay(*asked, _attempt(1), FINISHED, STARTED, _planned(s="skip"))
+    assert skipped.stages["a"].status is StageStatus.DONE
+
+
+def test_replay_time_between_sessions_is_not_the_runs() -> None:
+    ended = ev.RunEnded(status="cancelled", counts={})
+    events: list[tuple[float, Event]] = [
+        (10.0, STARTED),
+        (15.0, ended),
+        (1000.0, STARTED),
+        (1002.0, _plan("a")),
+        (1003.0, ended),
+    ]
+    state = RunState("r")
+    for number, (moment, event) in enumerate(events, 1):
+        state.apply(Entry(number, moment, event))
+    assert state.busy_seconds == 8.0
