@@ -18,7 +18,7 @@ from pipeline.runner import events as ev
 from pipeline.runner.causes import restarts
 from pipeline.runner.events import Entry
 from pipeline.runner.gpu_time import GpuTime, gpu_time
-from pipeline.runner.state import RunState, StageState, StageStatus
+from pipeline.runner.state import AttemptState, RunState, StageState, StageStatus
 
 _LAST_SEEN_SECONDS = 60.0
 """How long an ended attempt's numbers are still served: a few scrapes."""
@@ -129,12 +129,12 @@ class RunPages:
             attempts=len(stage.attempts),
             restarts=restarts(stage),
             ready_at=ready_at if stage.status is StageStatus.WAITING else None,
-            queue_wait=max(0.0, mine[0].started - ready_at) if mine and ready_at else None,
+            queue_wait=_queue_wait(mine[0], ready_at) if mine and ready_at else None,
             duration=ended - last.started if last is not None and ended is not None else None,
             finished=stage.since if stage.status is StageStatus.DONE else None,
             # As of the start of what still runs: that part grows by itself.
             ended_gpu_time=gpu_time(stage, 0.0),
-            gpus_since=(last.gpus, last.started) if last is not None and runs else None,
+            gpus_since=(last.gpus, last.started + last.pending_seconds) if last and runs else None,
             folder="" if last is None else last.folder,
             ended=ended,
         )
@@ -154,6 +154,13 @@ class RunPages:
         place = {**place, "attempt": str(notes.attempts)}
         page.add(names.STAGE_GRACE_SECONDS, self.grace_seconds, place)
         page.add_attempt(Path(notes.folder) / SERIES_FOLDER, place)
+
+
+def _queue_wait(attempt: AttemptState, ready_at: float) -> float | None:
+    """Until its processes ran; None while it waits in the cluster."""
+    if attempt.pending_since is not None:
+        return None
+    return max(0.0, attempt.started - ready_at) + attempt.pending_seconds
 
 
 def _add_stage(page: Exposition, notes: _Notes, place: Mapping[str, str], now: float) -> None:

@@ -10,7 +10,7 @@ class GpuTime:
     """Seconds times GPUs.
 
     Attributes:
-        held: by all attempts, idle or not.
+        held: by all attempts, idle or not; from when their pods ran, in a cluster.
         wasted: of attempts that ended without success, the part after their last checkpoint.
     """
 
@@ -26,11 +26,12 @@ def gpu_time(stage: StageState, now: float) -> GpuTime:
     total, saved = GpuTime(), 0
     for attempt in stage.attempts:
         if attempt.ended is not None:
-            held = attempt.gpus * (attempt.ended - attempt.started)
+            held = attempt.gpus * (attempt.ended - attempt.started - attempt.pending_seconds)
             total += GpuTime(held, held * _wasted_share(attempt, saved))
             saved = max(saved, attempt.step or 0)
         elif attempt is stage.attempts[-1] and stage.status is StageStatus.RUNNING:
-            total += GpuTime(attempt.gpus * max(0.0, now - attempt.started))
+            held = now - attempt.started - attempt.pending_seconds
+            total += GpuTime(attempt.gpus * max(0.0, held))
     return total
 
 

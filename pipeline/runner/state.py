@@ -39,7 +39,8 @@ class RunStatus(StrEnum):
 class AttemptState:
     """One attempt; `ended` is None while it runs, and for good when its runner was killed.
 
-    `outlives`: it goes on without a runner, and the next one takes it up.
+    `outlives`: it goes on without a runner, and the next one takes it up. `pending_since`: it waits
+    in the cluster since then and holds nothing yet; `pending_seconds`: how long it did before.
     """
 
     number: int
@@ -57,6 +58,8 @@ class AttemptState:
     step: int | None = None
     reached: int | None = None
     outlives: bool = False
+    pending_since: float | None = None
+    pending_seconds: float = 0.0
 
 
 @dataclass
@@ -300,6 +303,14 @@ def _attempt_started(state: RunState, event: ev.AttemptStarted, time: float) -> 
 
 def _attempt_pending(state: RunState, event: ev.AttemptPending, time: float) -> None:
     stage = state.stages[event.stage]
+    attempt = stage.attempts[-1]
+    if event.why and attempt.pending_since is None:
+        # The first word of a new attempt is a little late: it has held nothing before.
+        is_new = stage.since == attempt.started
+        attempt.pending_since = attempt.started if is_new else time
+    elif not event.why and attempt.pending_since is not None:
+        attempt.pending_seconds += time - attempt.pending_since
+        attempt.pending_since = None
     status = StageStatus.WAITING if event.why else StageStatus.RUNNING
     _move(stage, status, time, event.why)
 
@@ -307,6 +318,9 @@ def _attempt_pending(state: RunState, event: ev.AttemptPending, time: float) -> 
 def _attempt_ended(state: RunState, event: ev.AttemptEnded, time: float) -> None:
     attempt = state.stages[event.stage].attempts[-1]
     attempt.ended, attempt.exit_code, attempt.exit_class = time, event.exit_code, event.exit_class
+    if attempt.pending_since is not None:
+        attempt.pending_seconds += time - attempt.pending_since
+        attempt.pending_since = None
     attempt.rank, attempt.cause = event.rank, event.cause
     attempt.step, attempt.reached = event.step, event.reached
 

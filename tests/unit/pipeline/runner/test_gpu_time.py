@@ -2,9 +2,13 @@
 
 import pytest
 
+from pipeline.runner import events as ev
 from pipeline.runner.causes import restarts
+from pipeline.runner.events import Entry
+from pipeline.runner.exposition import RunPages
 from pipeline.runner.gpu_time import GpuTime, gpu_time
-from pipeline.runner.state import AttemptState, StageState, StageStatus
+from pipeline.runner.state import AttemptState, RunState, StageState, StageStatus
+from tests.scrapes import OPENMETRICS, parse
 
 
 def _stage(status: StageStatus, *attempts: AttemptState) -> StageState:
@@ -64,6 +68,39 @@ def test_gpu_time_of_what_runs_grows_and_of_a_killed_runner_is_unknown() -> None
     runs = _stage(StageStatus.RUNNING, _attempt(None), _attempt(None))
     assert gpu_time(runs, 1010.0) == GpuTime(40, 0)
     assert gpu_time(_stage(StageStatus.CANCELLED, _attempt(None)), 1010.0) == GpuTime(0, 0)
+
+
+def test_gpu_time_begins_when_the_pods_run() -> None:
+    """Ten seconds in the cluster's queue, then 20 that it ran; by the events of a run."""
+    plan = ev.PlannedEntry(stage="a", kind="k", launch="gang", plan_key="p", action="run")
+    events: list[tuple[float, ev.Event]] = [
+        (1.0, ev.RunStarted(dag="d", host="h", pid=1)),
+        (2.0, ev.StagesPlanned(stages=(plan,))),
+        (10.0, _started()),
+        (10.5, ev.AttemptPending(stage="a", why="queued: no quota")),
+        (20.0, ev.AttemptPending(stage="a", why="")),
+    ]
+    pages, state = RunPages(120.0, {}), RunState("r")
+    for number, (when, event) in enumerate(events, 1):
+        entry = Entry(number, when, event)
+        state.apply(entry)
+        pages.event(entry, state)
+    assert gpu_time(state.stages["a"], 40.0) == GpuTime(4 * 20, 0)
+    waits = [one for one in parse(pages.metrics(OPENMETRICS).body.decode()) if "wait" in one.name]
+    assert [one.value for one in waits if one.name == "pipeline_stage_queue_wait_seconds"] == [18]
+
+
+def _started() -> ev.AttemptStarted:
+    return ev.AttemptStarted(
+        stage="a",
+        attempt=1,
+        attempt_id="i",
+        content_key="c",
+        folder="",
+        nodes=1,
+        processes_per_node=4,
+        gpus=4,
+    )
 
 
 @pytest.mark.parametrize(
