@@ -29,7 +29,7 @@ from tests.bench.ratios import RESULTS, machine
 
 SNAKEMAKE = "9.27.1"
 DVC = "3.67.1"
-DVC_RUNS = 3
+DVC_RUNS = 1
 """DVC takes minutes a run where the others take seconds."""
 TEXT = "a few bytes\n"
 OURS = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
