@@ -3,12 +3,14 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.numbers import duration, moment
 from pipeline.runner.state import AttemptState, RunState, RunStatus
 
 _CUT_SHARE = 0.25
 """A pause longer than this share of the time in which something ran is cut."""
+_MAX_CUTS = 8
 _CUT_WIDTH = 0.03
 """What a cut pause keeps, as a share of the same."""
 _TICK_SECONDS = (
@@ -100,15 +102,13 @@ class _Axis:
         self._first = self._busy[0][0] if self._busy else 0.0
         # Knots: times and their places, linear between.
         self._times, self._places = [self._first], [0.0]
-        self._pauses: list[tuple[float, float]] = []
+        pauses = [(a[1], b[0]) for a, b in pairwise(self._busy) if b[0] - a[1] > _CUT_SHARE * total]
+        self._pauses = sorted(sorted(pauses, key=lambda p: p[0] - p[1])[:_MAX_CUTS])
         for number, (start, end) in enumerate(self._busy):
             if number:
                 before = self._busy[number - 1][1]
-                pause = start - before
-                is_cut = pause > _CUT_SHARE * total
-                if is_cut:
-                    self._pauses.append((before, start))
-                self._knot(start, _CUT_WIDTH * total if is_cut else pause)
+                is_cut = (before, start) in self._pauses
+                self._knot(start, _CUT_WIDTH * total if is_cut else start - before)
             self._knot(end, end - start)
         self._scale = 100.0 / (self._places[-1] or 1.0)
 
