@@ -49,23 +49,25 @@ def _of_run(state: RunState, record: RunRecord) -> Iterator[Note]:
 def _of_stage(stage: StageState) -> Iterator[Note]:
     if stage.failure is not None:
         failed = stage.failure
-        rank = "" if failed.rank is None else f"rank {failed.rank}: "
-        text = f"{rank}{failed.cause} (exit {failed.exit_code}, {failed.exit_name})"
+        text = f"{_of_rank(failed.rank, failed.cause)} (exit {failed.exit_name})"
         yield Note("failure", stage.address, text, failed.advice)
     last = stage.attempts[-1] if stage.attempts else None
     for attempt in stage.attempts:
         if not attempt.exit_code or (attempt is last and stage.failure is not None):
             continue
-        rank = "" if attempt.rank is None else f"rank {attempt.rank}: "
         saved = "" if attempt.step is None else f"; step {attempt.step} was saved"
-        cause = attempt.cause or f"exit {attempt.exit_code}"
-        yield Note(
-            "warning", stage.address, f"attempt {attempt.number} ended: {rank}{cause}{saved}"
-        )
+        cause = _of_rank(attempt.rank, attempt.cause or f"exit {attempt.exit_code}")
+        yield Note("warning", stage.address, f"attempt {attempt.number} ended: {cause}{saved}")
     if stage.note.startswith("code "):
         yield Note("warning", stage.address, f"kept although its code changed: {stage.note}")
     if last is not None:
         yield from _logged(stage.address, AttemptFolder(Path(last.folder)).log(0))
+
+
+def _of_rank(rank: int | None, cause: str) -> str:
+    """The cause with the rank, once: most causes begin with it."""
+    prefix = "" if rank is None else f"rank {rank}: "
+    return cause if cause.startswith(prefix) else f"{prefix}{cause}"
 
 
 def _logged(address: str, path: Path) -> Iterator[Note]:

@@ -44,11 +44,13 @@ class Part:
 
 
 class KeyScore(NamedTuple):
-    """A score for the top of the page."""
+    """A score for the top of the page; of the cells of a matrix the lowest and the highest."""
 
     stage: str
     name: str
-    value: float
+    low: float
+    high: float
+    num_cells: int
 
 
 def text_digest(text: str) -> str:
@@ -124,14 +126,17 @@ def _key_scores(view: RunView) -> list[KeyScore]:
         stage = view.state.stages[address]
         if address in view.scores or address in has_later:
             has_later.update(stage.upstream)
-    last = [address for address in reversed(view.state.stages) if address in view.scores]
-    found = [
-        KeyScore(address, name, value)
-        for address in last
-        if address not in has_later
-        for name, value in view.scores[address].items()
-    ]
-    return found[:_MAX_KEY_SCORES]
+    found: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    for address in reversed(view.state.stages):
+        if address not in has_later:
+            for name, value in view.scores.get(address, {}).items():
+                found.setdefault((base_name(address), name), []).append((address, value))
+    tiles = []
+    for (stage, name), cells in found.items():
+        values = [value for _, value in cells]
+        shown = stage if len(cells) > 1 else cells[0][0]
+        tiles.append(KeyScore(shown, name, min(values), max(values), len(cells)))
+    return tiles[:_MAX_KEY_SCORES]
 
 
 def _results(views: Sequence[RunView]) -> dict[str, Any]:
@@ -168,7 +173,7 @@ def _differences(views: Sequence[RunView]) -> list[list[str]]:
             for path, (text, _) in settings.items()
         }
         for checkout in view.record.code:
-            side[f"code {Path(checkout.folder).name}"] = checkout.commit[:12]
+            side[f"code in {Path(checkout.folder).name}"] = checkout.commit[:12]
         side |= {f"version of {name}": text for name, text in view.record.packages.items()}
         sides.append(side)
     paths = dict.fromkeys(path for side in sides for path in side)
@@ -204,7 +209,9 @@ def _why(stage: StageState, view: RunView) -> list[str]:
 def _setting_groups(view: RunView) -> list[dict[str, Any]]:
     """A group a stage; cells of a matrix are one, with every value that they do not share."""
     cells: dict[str, list[str]] = {}
-    for address in view.record.settings:
+    # In the order of the run; a record is sorted by name.
+    order = [address for address in view.state.stages if address in view.record.settings]
+    for address in dict.fromkeys([*order, *view.record.settings]):
         cells.setdefault(base_name(address), []).append(address)
     groups = []
     for name, addresses in cells.items():

@@ -27,11 +27,13 @@
 
   // ---- theme -------------------------------------------------------------------------------
   const THEMES = ["system", "light", "dark"];
+  const SIGNS = { system: "◐", light: "○", dark: "●" };
   const themeButton = byId("theme");
   function setTheme(theme) {
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    themeButton.textContent = `theme: ${theme}`;
+    themeButton.textContent = `${SIGNS[theme]} ${theme}`;
+    themeButton.ariaLabel = `colour theme: ${theme}`;
     themeButton.value = theme;
     redrawAll();
   }
@@ -111,7 +113,7 @@
       const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
       const format = (_, values) => values.map((v) => (v === null ? "" : number(v)));
       return {
-        width: this.host.clientWidth, height: HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
+        width: this.host.clientWidth, height: HEIGHT, legend: { show: false }, padding: [8, 18, 0, 0],
         scales: { x: { time: false }, y: isLog ? { distr: 3 } : {} },
         axes: [{ ...axis, values: format, size: 26 }, { ...axis, values: format, size: 54 }],
         series: [{}, ...lines.map((line) => ({
@@ -324,6 +326,7 @@
     const frames = [...album.querySelectorAll("figure")];
     frames.forEach(prepareFrame);
     if (frames.length < 2) return;
+    album.dataset.steps = frames.length;
     const slider = make("input", { type: "range", min: 0, max: frames.length - 1, value: frames.length - 1 });
     const said = make("output", { textContent: `step ${frames.at(-1).dataset.frame}` });
     slider.setAttribute("aria-label", "step");

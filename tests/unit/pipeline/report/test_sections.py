@@ -79,6 +79,17 @@ def test_key_scores_are_those_of_the_last_stages() -> None:
     assert "2.5" in _html([run], [], [])["results"]
 
 
+def test_key_scores_of_cells_are_a_range() -> None:
+    cells = [f"cell[k={k}]" for k in (1, 2, 3)]
+    run = view(
+        state(*map(stage, cells)),
+        scores={cell: {"f": 0.5 + n / 10} for n, cell in enumerate(cells)},
+    )
+    summary = _html([run], [], [])["summary"]
+    assert '0.5<span class="to"> to </span>0.7' in summary
+    assert "cell, 3 cells" in summary
+
+
 def test_compared_runs_stand_side_by_side() -> None:
     ours = view(
         state(stage("a")),
@@ -111,13 +122,13 @@ def test_notes_tell_failures_first_one_line_each(tmp_path: Path) -> None:
     flaky.attempts[0].cause, flaky.attempts[0].rank, flaky.attempts[0].step = "SIGKILL", 1, 40
     bad = stage("bad", status=StageStatus.FAILED, attempts=[attempt(0, 1, exit_class="fatal")])
     bad.failure = StageFailed(
-        stage="bad", attempt=1, rank=0, exit_code=65, exit_name="bad data", cause="no rows", log="/l",
+        stage="bad", attempt=1, rank=0, exit_code=65, exit_name="65 bad data", cause="no rows", log="/l",
         advice="Mend it.",
     )  # fmt: skip
     notes = notes_of(state(flaky, bad, status=RunStatus.KILLED), record())
     assert [(note.level, note.where, note.text) for note in notes] == [
         ("failure", "run", "its runner was killed"),
-        ("failure", "bad", "rank 0: no rows (exit 65, bad data)"),
+        ("failure", "bad", "rank 0: no rows (exit 65 bad data)"),
         ("warning", "flaky", "attempt 1 ended: rank 1: SIGKILL; step 40 was saved"),
         ("warning", "flaky", "pipeline.x: odd thing (2 times)"),
     ]
