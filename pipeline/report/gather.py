@@ -122,6 +122,7 @@ class RunReader:
         self._reused: dict[str, Reuse | None] = {}
         self._points: dict[str, PointsFile] = {}
         self._secrets: list[tuple[str, str]] = []
+        self._elsewhere: list[str] = []
 
     def read(self) -> RunView:
         """How the run stands now.
@@ -138,11 +139,17 @@ class RunReader:
             for port, digest in stage.artifacts.items()
         ]
         scores, tables = self._results_of(artifacts, problems)
+        self._elsewhere = []
         points = {
             stage.address: found
             for stage in state.stages.values()
             if (found := self._points_of(stage, problems))
         }
+        if self._elsewhere:
+            count = len(self._elsewhere)
+            folders = self._elsewhere[0] + (f" and {count - 1} more" if count > 1 else "")
+            text = f"numbers, pictures and logs of attempts are not on this machine: {folders}"
+            problems.append(Note("warning", "run", text))
         return RunView(
             state=state,
             record=self._record,
@@ -242,8 +249,7 @@ class RunReader:
             if there:
                 files.append(file)
             elif _is_elsewhere(attempt):
-                text = f"attempt {attempt.number} left its numbers elsewhere: no {path} here"
-                problems.append(Note("warning", stage.address, text))
+                self._elsewhere.append(attempt.folder)
             if file.num_damaged:
                 text = f"{file.num_damaged} damaged lines in {path} are left out"
                 problems.append(Note("warning", stage.address, text))

@@ -17,6 +17,7 @@ from pipeline.report.pictures import Gallery
 from pipeline.report.sections import Part, parts_of, templates, text_digest
 from pipeline.runner.state import RunStatus
 
+_MAX_NOTES = 200
 _ASSETS = resources.files("pipeline.report") / "assets"
 
 
@@ -52,6 +53,9 @@ class Report:
         albums, picture_notes = self._gallery.albums(view.state)
         curves = curves_of(views)
         notes = [*view.notes, *_not_finite(curves), *picture_notes]
+        if len(notes) > _MAX_NOTES:
+            more = Note("warning", "run", f"{len(notes) - _MAX_NOTES} more lines are left out")
+            notes = [*notes[:_MAX_NOTES], more]
         parts = parts_of(views, albums, notes)
         packed = pack(curves, [one.state.run for one in views])
         html = (

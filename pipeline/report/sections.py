@@ -68,7 +68,7 @@ def parts_of(
         ("summary", "Summary", _summary(view)),
         ("notes", "Warnings", {"view_notes": notes}),
         ("graph", "Graph", {"drawing": draw(view.state)}),
-        ("timeline", "Timeline", {"timeline": timeline_of(view.state)}),
+        ("timeline", "Timeline", {"timeline": timeline_of(view.state, view.read_at)}),
         ("curves", "Curves", {}),
         ("results", "Results", _results(views)),
         ("pictures", "Pictures", {"album_groups": groups}),
@@ -132,9 +132,9 @@ def _key_scores(view: RunView) -> list[KeyScore]:
             for name, value in view.scores.get(address, {}).items():
                 found.setdefault((base_name(address), name), []).append((address, value))
     tiles = []
-    for (stage, name), cells in found.items():
+    for (base, name), cells in found.items():
         values = [value for _, value in cells]
-        shown = stage if len(cells) > 1 else cells[0][0]
+        shown = base if len(cells) > 1 else cells[0][0]
         tiles.append(KeyScore(shown, name, min(values), max(values), len(cells)))
     return tiles[:_MAX_KEY_SCORES]
 

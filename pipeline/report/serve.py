@@ -18,6 +18,8 @@ from pipeline.report.sections import text_digest
 _HOST = "127.0.0.1"
 _FRESH_SECONDS = 1.0
 """A page younger than this is not made again, whoever asks."""
+_REST = 4.0
+"""Nor one younger than so many times what making it took: a large run keeps its processors."""
 _TIMEOUT_SECONDS = 30.0
 
 
@@ -52,14 +54,16 @@ class _Source:
         self._report = report
         self._lock = threading.Lock()
         self._page: Page | None = None
-        self._made = 0.0
+        self._fresh_until = 0.0
 
     def page(self) -> Page:
         with self._lock:
-            if self._page is None or time.monotonic() - self._made >= _FRESH_SECONDS:
-                if self._page is None or self._page.is_running:
-                    self._page = self._report.page(is_live=True)
-                self._made = time.monotonic()
+            begin = time.monotonic()
+            is_old = begin >= self._fresh_until and (self._page is None or self._page.is_running)
+            if self._page is None or is_old:
+                self._page = self._report.page(is_live=True)
+                end = time.monotonic()
+                self._fresh_until = end + max(_FRESH_SECONDS, _REST * (end - begin))
             return self._page
 
 

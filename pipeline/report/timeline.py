@@ -63,23 +63,29 @@ class Timeline:
     cuts: Sequence[tuple[float, float, str]]
 
 
-def timeline_of(state: RunState) -> Timeline:
-    """The run's attempts; rows in the order in which the stages began."""
+def timeline_of(state: RunState, now: float) -> Timeline:
+    """The run's attempts; rows in the order in which the stages began.
+
+    Args:
+        state: the run.
+        now: Unix time, to which attempts at work reach.
+    """
+    known = now if state.status is RunStatus.RUNNING else state.updated
     stages = [stage for stage in state.stages.values() if stage.attempts]
     stages.sort(key=lambda stage: stage.attempts[0].started)
-    axis = _Axis([_span(a, state) for stage in stages for a in stage.attempts])
-    rows = [Row(s.address, [_bar(a, state, axis) for a in s.attempts]) for s in stages]
+    axis = _Axis([_span(a, known) for stage in stages for a in stage.attempts])
+    rows = [Row(s.address, [_bar(a, state, known, axis) for a in s.attempts]) for s in stages]
     return Timeline(rows, axis.ticks(), axis.cuts())
 
 
-def _span(attempt: AttemptState, state: RunState) -> tuple[float, float]:
-    """Start and end; of one whose runner was killed, the newest event is all that is known."""
-    end = attempt.ended if attempt.ended is not None else max(state.updated, attempt.started)
+def _span(attempt: AttemptState, known: float) -> tuple[float, float]:
+    """Start and end; one without end was at work until `known`, when its runner was last heard."""
+    end = known if attempt.ended is None else attempt.ended
     return attempt.started, max(end, attempt.started)
 
 
-def _bar(attempt: AttemptState, state: RunState, axis: "_Axis") -> Bar:
-    start, end = _span(attempt, state)
+def _bar(attempt: AttemptState, state: RunState, known: float, axis: "_Axis") -> Bar:
+    start, end = _span(attempt, known)
     left, right = axis.place(start), axis.place(end)
     took = duration(end - start)
     if attempt.ended is not None:
