@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 from pathlib import Path
@@ -31,28 +32,25 @@ def connect(namespace: str, *, patience_seconds: float = 120.0) -> Cluster:
     return Cluster(namespace, kubeconfig=file, patience_seconds=patience_seconds)
 
 
-def kubernetes_executor(dag: Dag, store: Store) -> Executor:
-    """Runs the stages of a DAG as pods.
+def kubernetes_executor(dag: Dag) -> Executor:
+    """Runs the stages of a DAG as pods; `prepare_store` came first.
 
     Raises:
-        UserError: pods could not find what the DAG names, or this machine does not see the store.
         InfrastructureError: the cluster cannot be reached, or lacks what is needed.
     """
     from pipeline.executors.kubernetes.executor import KubernetesExecutor
     from pipeline.executors.kubernetes.following import Patience
-    from pipeline.executors.kubernetes.manifest.checks import check_cluster
+    from pipeline.executors.kubernetes.grace import measured_save_seconds
     from pipeline.executors.kubernetes.manifest.order import make_order, read_order
     from pipeline.executors.kubernetes.manifest.stages import stage_objects
 
     settings = dag.cluster
-    check_cluster(dag)
-    check_store_is_here(store, settings)
-    _share_files(store, settings)
     cluster = connect(settings.namespace)
     owner = runner_job(cluster)
 
     def render(job: Job) -> list[Object]:
-        order = make_order(job, settings, environ=os.environ)
+        save_seconds = measured_save_seconds(Path(job.folder))
+        order = make_order(job, settings, environ=os.environ, save_seconds=save_seconds)
         return stage_objects(order, settings, owner=owner)
 
     return KubernetesExecutor(
@@ -64,6 +62,19 @@ def kubernetes_executor(dag: Dag, store: Store) -> Executor:
         uses_queue=settings.queue is not None,
         patience=Patience(node_seconds=settings.node_wait_seconds),
     )
+
+
+def prepare_store(dag: Dag, store: Store) -> None:
+    """Before a run writes anything: pods will find what it names, and can write beside it.
+
+    Raises:
+        UserError: pods could not find what the DAG names, or this machine does not see the store.
+    """
+    from pipeline.executors.kubernetes.manifest.checks import check_cluster
+
+    check_cluster(dataclasses.replace(dag, store=store.url))
+    check_store_is_here(store, dag.cluster)
+    _share_files(store, dag.cluster)
 
 
 def check_store_is_here(store: Store, settings: ClusterSettings) -> None:

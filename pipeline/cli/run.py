@@ -198,6 +198,7 @@ def _start(
 
     loaded = load_request(request)
     place = open_store(url, loaded)
+    _prepare(loaded, place)
     plan = make_plan(loaded, place, selection, workdir=workdir())
     if dry_run:
         print_plan(plan, output)
@@ -229,6 +230,7 @@ def _again(
     request = read_record(place, found).request
     _tell_of_changes(found, request)
     loaded = load_request(request)
+    _prepare(loaded, place)
     state = load_run(place, found)
     selection = Selection.from_record(request.selection)
     if narrow is not None:
@@ -251,14 +253,21 @@ def _tell_of_changes(run: str, request: Request) -> None:
         )
 
 
-def _executor(dag: Dag, store: Store) -> Executor:
+def _prepare(dag: Dag, store: Store) -> None:
+    if dag.on == "kubernetes":
+        from pipeline.cli.cluster import prepare_store
+
+        prepare_store(dag, store)
+
+
+def _executor(dag: Dag) -> Executor:
     from pipeline.errors import UserError
     from pipeline.executors.local.executor import LocalExecutor
 
     if dag.on == "kubernetes":
         from pipeline.cli.cluster import kubernetes_executor
 
-        return kubernetes_executor(dag, store)
+        return kubernetes_executor(dag)
     if dag.on != "local":
         msg = f"on: {dag.on}: there is `local` and `kubernetes`"
         raise UserError(msg)
@@ -297,7 +306,7 @@ def _watched(
     )
     grace = options.grace_seconds
     with monitoring.listeners(grace_seconds=grace, is_local=not outlives) as others:
-        executor = _executor(plan.dag, store)
+        executor = _executor(plan.dag)
         signals = cancel_on_signals(outliving=outlives)
         with choose_display(output) as display, signals as cancellation:
             told = Listeners([display, *others])

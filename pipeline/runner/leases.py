@@ -78,6 +78,32 @@ class LeaseKeeper:
         with self._lock:
             return dict(self._lost)
 
+    def recover(self, key: str) -> bool:
+        """Takes up again a lease that could not be renewed in time and that nobody took.
+
+        Raises nothing: while the store is away it stays lost.
+        """
+        with self._lock:
+            held, why = self._held.get(key), self._lost.get(key)
+        if held is None or why == _TAKEN:
+            return False
+        try:
+            is_ours = self._leases.renew(key, held[0])
+        except StoreError:
+            return False
+        with self._lock:
+            if is_ours:
+                self._held[key] = (held[0], time.monotonic())
+                self._lost.pop(key, None)
+            else:
+                self._lost[key] = _TAKEN
+        return is_ours
+
+    def was_taken(self, key: str) -> bool:
+        """Whether a lost lease is known to be another's now."""
+        with self._lock:
+            return self._lost.get(key) == _TAKEN
+
     def why_lost(self, key: str) -> str:
         """Why a lease is ours no more, known from the store itself; "" while we hold it."""
         with self._lock:

@@ -55,9 +55,18 @@ class Stopping:
             raise InfrastructureError(msg)
         for one in running.values() if lost else ():
             # It builds on something that is no longer its own; what it has cannot be committed.
-            if why := lost.get(one.job.plan_key):
+            if (why := lost.get(one.job.plan_key)) and not self._may_go_on(one.job.plan_key):
                 _log.warning("%s: %s; the attempt is ended", one.address, why)
                 self._executor.stop(one.job.attempt_id, now=True)
+
+    def _may_go_on(self, plan_key: str) -> bool:
+        """Whether an attempt may do without its lease for a while: its pods commit by themselves.
+
+        Only the store's word that somebody else has it ends days of training.
+        """
+        if not isinstance(self._executor, OutlivingExecutor):
+            return False
+        return self._keeper.recover(plan_key) or not self._keeper.was_taken(plan_key)
 
     def abandon(self, running: dict[str, Running]) -> None:
         """The run cannot go on: asks what runs to save and stop, for as long as that may take.

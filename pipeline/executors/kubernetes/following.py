@@ -24,6 +24,8 @@ from pipeline.spec.stage import Launch
 
 _UNREACHABLE_SECONDS = 60.0
 """On top of a pod's grace period: its node does not answer, and nobody will tell how it ended."""
+_BEHIND_SECONDS = 10.0
+"""Each kind has a watch of its own: a workload's end may be heard before that of its pods."""
 _UNSEEN_SECONDS = 120.0
 """A workload that no watch has shown by then was deleted before one could."""
 
@@ -105,6 +107,7 @@ class Attempt:
     failing: int = -1
     is_seen: bool = False
     submitted: float = 0.0
+    _unexplained: float | None = None
     _hastened: int = -1
     _waits_for: str = ""
     _waits_since: float = 0.0
@@ -124,6 +127,8 @@ class Attempt:
         self.is_seen = self.is_seen or is_ours
         if self.is_asked or not is_ours:
             return []
+        if self._is_behind(workload, now):
+            return []
         steps: list[Step] = []
         if workload.restarts > self.restarts:
             steps.append(self._tell_restart(workload))
@@ -138,6 +143,17 @@ class Attempt:
         if self.job.launch is Launch.PROCESS:
             steps += self._tell_replaced_pod()
         return [*steps, *self._look_pending(workload, current, sayings, now)]
+
+    def _is_behind(self, workload: Workload, now: float) -> bool:
+        """Whether a failure is known but not yet which pod's: that is heard in a moment."""
+        start = self.restarts if workload.restarts > self.restarts else workload.restarts
+        is_failed = workload.restarts > self.restarts or workload.verdict == "failed"
+        pods = [pod for pod in self.pods.values() if pod.restart == start]
+        if not is_failed or first_failure(newest_pods(pods)) is not None:
+            self._unexplained = None
+            return False
+        self._unexplained = self._unexplained or now
+        return now < self._unexplained + _BEHIND_SECONDS
 
     def _look_pending(
         self, workload: Workload, pods: Sequence[PodView], sayings: Sayings, now: float

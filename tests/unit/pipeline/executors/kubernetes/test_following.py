@@ -250,3 +250,19 @@ def test_workload_that_no_watch_ever_showed_is_taken_for_gone_in_the_end() -> No
     attempt = attempt_of(gang())
     assert look(attempt, gone=True, at=60) == []
     assert told(look(attempt, gone=True, at=121)).lost_node
+
+
+def test_failure_whose_pods_are_not_heard_of_yet_is_waited_for() -> None:
+    attempt = attempt_of(gang())
+    assert look(attempt, [pod(0, restart=0)], restarts=1, at=10) == []
+    assert look(attempt, [], restarts=1, at=15) == []
+    late = pod(0, restart=0, phase="Failed", state=terminated(137, 9, reason="OOMKilled"))
+    end = told(look(attempt, [late, pod(0, restart=1)], restarts=1, at=16))
+    assert (end.exit_code, end.lost_node, end.restarts) == (137, False, 1)
+
+
+def test_failure_of_which_no_pod_tells_is_told_all_the_same() -> None:
+    attempt = attempt_of(gang())
+    assert look(attempt, [], at=10, **FAILED) == []
+    end = told(look(attempt, [], at=21, **FAILED))
+    assert end.lost_node and "FailJobSet: why" in end.cause
