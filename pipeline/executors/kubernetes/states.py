@@ -144,16 +144,16 @@ def first_failure(pods: Iterable[PodView]) -> Failure | None:
     for one in failed:
         if one.end.exit_code in NEVER_RETRIED:
             return _told(one)
-    first = failed[0]
-    if first.end.exit_code == WorkerExit.PREEMPTED:
-        # All saved the same step and say so; the one that was asked first is why.
-        asked = [one for one in failed if one.pod.asked_to_end is not None]
-        first = min(asked, key=lambda one: one.pod.asked_to_end or 0.0, default=first)
-        return _told(_taken(first) if asked else first)
     for one in failed:
-        if one.end.lost or _was_taken_before(one, first.end.time):
-            return _told(_taken(one))
-    return _told(first)
+        if one.end.lost:
+            return _told(one)
+    first = failed[0]
+    asked = [one for one in failed if one.pod.asked_to_end is not None]
+    if first.end.exit_code != WorkerExit.PREEMPTED:
+        asked = [one for one in asked if _was_taken_before(one, first.end.time)]
+    # Preempted ranks all saved the same step and all say so: who was asked first is why.
+    cause = min(asked, key=lambda one: one.pod.asked_to_end or 0.0, default=None)
+    return _told(first if cause is None else _taken(cause))
 
 
 def _was_taken_before(failure: Failure, moment: float) -> bool:

@@ -45,9 +45,7 @@ def test_gang_of_a_cluster_without_jobset_is_made_again_by_the_runner(shell: She
     shell.cluster.server.missing.add("jobset.x-k8s.io")
     command = shell.run()
     shell.wait_for(lambda: _begun(shell))
-    shell.cluster.delete(
-        next(p["metadata"]["name"] for p in shell.cluster.pods(stage="gang"))
-    )
+    shell.cluster.delete(next(p["metadata"]["name"] for p in shell.cluster.pods(stage="gang")))
     state = shell.finish(command)
     first, second = state.stages["gang"].attempts
     assert (first.exit_class, second.exit_class) == ("free", "done"), first
@@ -79,7 +77,9 @@ def test_queued_stage_shows_as_waiting_and_can_be_cancelled(shell: Shell) -> Non
 
 
 def test_store_that_this_machine_does_not_see_says_what_to_do(shell: Shell) -> None:
-    shell.write_dag({"gang": GANG}, volumes={"all": {"claim": "c", "mount": "/not-here"}})
+    here = {"host_path": str(shell.folder), "mount": str(shell.folder)}
+    far = {"claim": "c", "mount": "/not-here"}
+    shell.write_dag({"gang": GANG}, volumes={"all": here, "far": far})
     said = shell.say("run", "dag.yaml", "--profile", "cluster", "--store", "file:///not-here/x")
     assert "--detach" in said
     assert "does not see" in said

@@ -265,4 +265,5 @@ def test_failure_of_which_no_pod_tells_is_told_all_the_same() -> None:
     attempt = attempt_of(gang())
     assert look(attempt, [], at=10, **FAILED) == []
     end = told(look(attempt, [], at=21, **FAILED))
-    assert end.lost_node and "FailJobSet: why" in end.cause
+    assert end.lost_node
+    assert "FailJobSet: why" in end.cause
