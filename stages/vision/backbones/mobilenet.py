@@ -63,7 +63,7 @@ _MNASNET = (
 _V1_FIRST_CONDITIONAL = 6
 _V2_FIRST_CONDITIONAL = 7
 _MNASNET_FIRST_CONDITIONAL = 11
-_MNASNET_ATTENTION = (0.1, 0.05, 4, 20)
+_MNASNET_ATTENTION = (0.1, 0.05, 4, 1)  # published sizes leave no room for a least key width
 _MNASNET_LARGEST_ATTENDED = 16  # total stride of 14 x 14 maps at 224 pixels
 
 

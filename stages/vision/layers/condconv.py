@@ -11,6 +11,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from stages.vision.layers.convolution import Window, convolve, he_fan_out_
+from stages.vision.layers.precision import full_precision
 
 Form = Literal["auto", "loop", "grouped", "gemm", "mixture"]
 """How the same numbers are computed:
@@ -46,14 +47,17 @@ class Router(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels) or (batch, channels, height, width) -> (batch, experts)."""
         pooled = x if x.ndim == 2 else x.mean((2, 3))
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             dtype = self.linear.weight.dtype
             weights: Tensor = self.dropout(self.linear(pooled.to(dtype)).sigmoid())
         return weights
 
 
 class CondLinear(nn.Module):
-    """A linear layer of experts, each with a bias; weights and bias are mixed alike."""
+    """A linear layer of experts, each with a bias; weights and bias are mixed alike.
+
+    As `mixture` (all experts applied, then mixed: what mixing alone would cost) or `gemm`.
+    """
 
     def __init__(self, in_features: int, out_features: int, experts: int):
         super().__init__()
@@ -61,19 +65,27 @@ class CondLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(experts, out_features))
         bound = out_features**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
+        self.form: Literal["mixture", "gemm"] = "mixture"
 
     @override
     def forward(self, x: Tensor, routing: Tensor) -> Tensor:
-        """(batch, in), (batch, experts) -> (batch, out).
-
-        All experts are applied: for one position an example that costs what mixing would.
-        """
+        """(batch, in), (batch, experts) -> (batch, out)."""
         experts, out_features, in_features = self.weight.shape
+        if self.form == "gemm":
+            weight, bias = self.merged(routing)
+            return torch.bmm(weight.to(x.dtype), x[:, :, None]).squeeze(2) + bias.to(x.dtype)
         every = functional.linear(x, self.weight.view(experts * out_features, in_features))
         every = every.view(-1, experts, out_features)  # (batch, experts, out)
         routing = routing.to(every.dtype)
         mixed = torch.bmm(routing[:, None], every + self.bias.to(every.dtype))
         return mixed.squeeze(1)
+
+    def merged(self, routing: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, experts) -> weights (batch, out, in) and biases (batch, out)."""
+        with full_precision(routing.device):
+            routing = routing.to(self.weight.dtype)
+            weight = routing @ self.weight.flatten(1)
+            return weight.view(-1, *self.weight.shape[1:]), routing @ self.bias
 
 
 class CondConv2d(nn.Module):
@@ -115,7 +127,7 @@ class CondConv2d(nn.Module):
         if form == "mixture":
             return self._mixture(x, routing)
         kernels = self.kernels(routing)
-        if x.dtype != kernels.dtype and torch.is_autocast_enabled(x.device.type):
+        if x.dtype != kernels.dtype:
             kernels = kernels.to(x.dtype)
         if form == "loop":
             pairs = zip(torch.split(x, 1), kernels, strict=True)
@@ -126,13 +138,9 @@ class CondConv2d(nn.Module):
 
     def kernels(self, routing: Tensor) -> Tensor:
         """(batch, experts) -> (batch, out, in / groups, kernel, kernel)."""
-        with torch.autocast(routing.device.type, enabled=False):
+        with full_precision(routing.device):
             mixed = routing.to(self.weight.dtype) @ self.weight.flatten(1)
         return mixed.view(-1, *self.weight.shape[1:])
-
-    def merged(self, routing: Tensor) -> Tensor:
-        """The one kernel of an example with these weights, (experts,): for a static network."""
-        return self.kernels(routing[None])[0]
 
     def _chosen(self, x: Tensor) -> Form:
         if torch.compiler.is_compiling() or torch.compiler.is_exporting():
