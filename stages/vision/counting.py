@@ -16,12 +16,12 @@ from stages.vision.layers.condconv import CondConv2d, CondLinear
 _ATEN = torch.ops.aten
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # its __init_subclass__
     """Adds up the products of convolutions and matrix products."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.macs = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs: int = 0
 
     @override
     def __torch_dispatch__(
@@ -68,7 +68,8 @@ def count_macs(module: nn.Module, *inputs: Sequence[int]) -> int:
             layer.form = "loop"
         if isinstance(layer, CondLinear):
             layer.form = "gemm"
-    with _Counter() as counter:
+    counter = _Counter()
+    with counter:
         ghost(*(torch.empty(tuple(shape), device="meta") for shape in inputs))
     return counter.macs
 

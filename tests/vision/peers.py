@@ -2,7 +2,9 @@
 
 import warnings
 
+import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -60,15 +62,12 @@ def their_network(peer: Peer) -> nn.Module:
 
 
 def _made(peer: Peer) -> nn.Module:
+    made: nn.Module
     if peer.library == "timm":
-        import timm
-
-        made: nn.Module = timm.create_model(peer.theirs)
-        return made
-    import torchvision
-
-    model: nn.Module = torchvision.models.get_model(peer.theirs, weights=None)
-    return model
+        made = timm.create_model(peer.theirs)
+    else:
+        made = torchvision.models.get_model(peer.theirs, weights=None)
+    return made
 
 
 def our_network(peer: Peer, theirs: nn.Module, **changed: object) -> Backbone:
@@ -88,6 +87,6 @@ def squared_logits_gradient(net: nn.Module, images: Tensor) -> tuple[Tensor, dic
     """Logits, and the gradient of a fixed nonlinear function of them by parameter name."""
     net.zero_grad()
     logits: Tensor = net(images)
-    functional.softplus(logits).pow(2).sum().backward()
+    functional.softplus(logits).pow(2).sum().backward()  # type: ignore[no-untyped-call]
     grads = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
     return logits.detach(), grads

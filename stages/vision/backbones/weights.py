@@ -103,25 +103,28 @@ def _residual_name(spec: ResidualSpec, key: str, library: Library) -> str:
         raise ConfigError(_not_shared(spec.common.name, library))
     first = spec.version == 1
     head, _, rest = key.partition(".")
-    if head == "stem":
-        return f"conv1.{rest}" if first else f"stem.conv.{rest}"
-    if head == "stem_norm":
-        return f"bn1.{rest}"
-    if head == "final_norm":
-        return f"norm.{rest}"
-    if head == "classifier":
-        end = rest.rpartition(".")[2]
-        return f"fc.{end}" if first else f"head.fc.{end}"
+    end = rest.rpartition(".")[2]
+    outside = {
+        "stem": "conv1" if first else "stem.conv",
+        "stem_norm": "bn1",
+        "final_norm": "norm",
+        "classifier": "fc" if first else "head.fc",
+    }
+    return f"{outside[head]}.{end}" if head in outside else _residual_part(rest, first=first)
+
+
+def _residual_part(rest: str, *, first: bool) -> str:
+    """Of a block: `rest` is <stage>.<block>.<part>[.<number>].<tensor>."""
     stage, block, part, *deeper = rest.split(".")
     at = f"layer{int(stage) + 1}.{block}" if first else f"stages.{stage}.blocks.{block}"
-    end = ".".join(deeper)
     if part == "shortcut":
-        return f"{at}.downsample.{'0' if first else 'conv'}.{end}"
-    if part == "shortcut_norm":
-        return f"{at}.downsample.1.{end}"
-    number, end = int(deeper[0]) + 1, ".".join(deeper[1:])
-    norm = "bn" if first else "norm"
-    return f"{at}.{'conv' if part == 'convs' else norm}{number}.{end}"
+        place = "downsample.0" if first else "downsample.conv"
+    elif part == "shortcut_norm":
+        place = "downsample.1"
+    else:
+        norm = "bn" if first else "norm"
+        place = f"{'conv' if part == 'convs' else norm}{int(deeper[0]) + 1}"
+    return f"{at}.{place}.{deeper[-1]}"
 
 
 class _Mobile:
@@ -152,31 +155,40 @@ class _Mobile:
         """Their name of our tensor."""
         timm = self.library == "timm"
         head, _, rest = key.partition(".")
+        end = key.rpartition(".")[2]
         if head == "blocks":
             index, part, *deeper = rest.split(".")
             name = self._timm_block if timm else self._torchvision_block
             return name(int(index), part, deeper)
-        end = key.rpartition(".")[2]
-        if head == "classifier":
-            hidden = self.spec.hidden
-            return f"classifier.{end}" if timm else f"classifier.{3 if hidden else 1}.{end}"
-        if head == "hidden":
-            return f"conv_head.{end}" if timm else f"classifier.0.{end}"
-        is_conv = rest.startswith("conv")
-        if not timm:
-            number = 0 if head == "stem" else self._torchvision_count()
-            return f"features.{number}.{0 if is_conv else 1}.{end}"
-        if head == "stem":
-            return f"conv_stem.{end}" if is_conv else f"bn1.{end}"
-        if self.spec.hidden:
-            at = f"blocks.{len(self.spec.stages)}.0"
-            return f"{at}.conv.{end}" if is_conv else f"{at}.bn1.{end}"
-        return f"conv_head.{end}" if is_conv else f"bn2.{end}"
+        outside = self._timm_outside() if timm else self._torchvision_outside()
+        return f"{outside[head if head in outside else key.rpartition('.')[0]]}.{end}"
 
-    def _torchvision_count(self) -> int:
-        """Number of its head convolution: stages of EfficientNet, else blocks, come before."""
+    def _timm_outside(self) -> dict[str, str]:
+        outside = {
+            "stem.conv": "conv_stem",
+            "stem.norm": "bn1",
+            "head.conv": "conv_head",
+            "head.norm": "bn2",
+            "hidden": "conv_head",
+            "classifier": "classifier",
+        }
+        if self.spec.hidden:
+            last = f"blocks.{len(self.spec.stages)}.0"
+            outside |= {"head.conv": f"{last}.conv", "head.norm": f"{last}.bn1"}
+        return outside
+
+    def _torchvision_outside(self) -> dict[str, str]:
+        # Stages of EfficientNet and blocks of the others are numbered from 1.
         by_stage = self.spec.common.name.startswith("efficientnet")
-        return 1 + (len(self.spec.stages) if by_stage else len(self.blocks))
+        head = 1 + (len(self.spec.stages) if by_stage else len(self.blocks))
+        return {
+            "stem.conv": "features.0.0",
+            "stem.norm": "features.0.1",
+            "head.conv": f"features.{head}.0",
+            "head.norm": f"features.{head}.1",
+            "hidden": "classifier.0",
+            "classifier": "classifier.3" if self.spec.hidden else "classifier.1",
+        }
 
     def _timm_block(self, index: int, part: str, deeper: list[str]) -> str:
         stage, number, block = self.blocks[index]
@@ -220,4 +232,6 @@ def _not_shared(name: str, library: Library) -> str:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    return (
+        ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    )

@@ -61,21 +61,6 @@ def attention_widths(
     return max(keys, min_head * heads), values
 
 
-def relative_to_absolute(scores: Tensor) -> Tensor:
-    """Reads scores by offset as scores by position.
-
-    Args:
-        scores: (..., length, 2 * length - 1); [i, m] is query i with offset m - (length - 1).
-
-    Returns:
-        (..., length, length); [i, j] is query i with offset j - i.
-    """
-    length = scores.shape[-2]
-    rows = torch.arange(length, device=scores.device)
-    index = rows[None, :] - rows[:, None] + length - 1
-    return scores.gather(-1, index.expand(*scores.shape[:-1], length))
-
-
 class RelativeAttention(nn.Module):
     """Multi-head self-attention over all positions of a map.
 

@@ -56,6 +56,8 @@ def he_fan_out_(weight: Tensor, groups: int = 1) -> None:
     A depthwise kernel has a fan-out of its positions alone, as in TensorFlow; without the division
     by `groups` its values would be too small by sqrt(channels).
     """
+    if weight.is_meta:
+        return  # as it would stay, a thousand times faster
     fan_out = math.prod(weight.shape[2:]) * weight.shape[0] // groups
     weight.normal_(0.0, math.sqrt(2.0 / fan_out))
 
