@@ -89,7 +89,7 @@ def _reshaped(tensor: Tensor, ours: str, theirs: str, library: Library) -> Tenso
     """1x1 convolutions that are matrices here; experts, which timm keeps flat."""
     if not ours.endswith("weight"):
         return tensor
-    if tensor.ndim == 5:
+    if tensor.ndim == 3:
         return tensor.flatten(1)
     is_map = ".squeeze_excite." in f".{ours}" or theirs in {"head.fc.weight"}
     is_map |= library == "timm" and ours == "hidden.weight"

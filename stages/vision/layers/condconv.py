@@ -3,6 +3,7 @@
 Source: Yang et al. 2019, arXiv:1904.04971, and its released code.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -91,8 +92,8 @@ class CondLinear(nn.Module):
 class CondConv2d(nn.Module):
     """A convolution whose kernel is sum_i routing_i * weight_i, per example.
 
-    `weight` is (experts, out, in / groups, kernel, kernel). Each expert is initialised as a single
-    kernel is.
+    `weight` is (experts, out, in / groups * kernel * kernel); `experts` is a view of it by kernel.
+    Each expert is initialised as a single kernel is.
 
     Args:
         in_channels: of the input.
@@ -115,10 +116,18 @@ class CondConv2d(nn.Module):
     ):
         super().__init__()
         self.window, self.groups, self.form = window, groups, form
-        shape = (experts, out_channels, in_channels // groups, window.kernel, window.kernel)
-        self.weight = nn.Parameter(torch.empty(shape))
-        for kernel in self.weight:
-            he_fan_out_(kernel, groups)
+        self.kernel_shape = (out_channels, in_channels // groups, window.kernel, window.kernel)
+        # Not five dimensions: `net.to(memory_format=torch.channels_last)` would fail on them.
+        self.weight = nn.Parameter(
+            torch.empty(experts, out_channels, math.prod(self.kernel_shape[1:]))
+        )
+        for expert in self.experts:
+            he_fan_out_(expert, groups)
+
+    @property
+    def experts(self) -> Tensor:
+        """(experts, out, in / groups, kernel, kernel)."""
+        return self.weight.view(-1, *self.kernel_shape)
 
     @override
     def forward(self, x: Tensor, routing: Tensor) -> Tensor:
@@ -140,7 +149,7 @@ class CondConv2d(nn.Module):
         """(batch, experts) -> (batch, out, in / groups, kernel, kernel)."""
         with full_precision(routing.device):
             mixed = routing.to(self.weight.dtype) @ self.weight.flatten(1)
-        return mixed.view(-1, *self.weight.shape[1:])
+        return mixed.view(-1, *self.kernel_shape)
 
     def _chosen(self, x: Tensor) -> Form:
         if torch.compiler.is_compiling() or torch.compiler.is_exporting():
@@ -188,15 +197,16 @@ class CondConv2d(nn.Module):
     def _mixture(self, x: Tensor, routing: Tensor) -> Tensor:
         experts = self.weight.shape[0]
         if self.groups == 1:
-            y = convolve(x, self.weight.flatten(0, 1), None, self.window)
+            y = convolve(x, self.experts.flatten(0, 1), None, self.window)
             y = y.view(x.shape[0], experts, -1, *y.shape[-2:])
         else:
             # Expert e of channel c sees channel c, so experts come one after another.
-            each = [convolve(x, w, None, self.window, self.groups) for w in self.weight]
+            each = [convolve(x, w, None, self.window, self.groups) for w in self.experts]
             y = torch.stack(each, dim=1)
         return torch.einsum("be,beohw->bohw", routing.to(y.dtype), y)
 
     @override
     def extra_repr(self) -> str:
-        experts, out, inputs, kernel, _ = self.weight.shape
+        out, inputs, kernel, _ = self.kernel_shape
+        experts = self.weight.shape[0]
         return f"{inputs * self.groups}, {out}, experts={experts}, kernel={kernel}, {self.form}"

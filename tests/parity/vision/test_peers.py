@@ -1,9 +1,11 @@
 """Every network that torchvision or timm has too: same names, shapes, numbers and gradients."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from pipeline.errors import ConfigError, InputError
 from pipeline.training.export import read_weights, write_weights
@@ -52,10 +54,18 @@ def _cases() -> list[object]:
     ]
 
 
+def _assert_same_state(exported: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    assert exported.keys() == expected.keys()
+    for name, tensor in exported.items():
+        assert tensor.shape == expected[name].shape, name
+        assert torch.equal(tensor, expected[name]), name
+
+
 @pytest.mark.parametrize("peer", _cases())
-def test_logits_and_gradients_are_those_of_the_peer(peer: Peer) -> None:
+def test_state_logits_and_gradients_are_those_of_the_peer(peer: Peer) -> None:
     theirs = their_network(peer)
     ours = our_network(peer, theirs)
+    _assert_same_state(export_weights(ours, peer.library), theirs.state_dict())
     images = structured_images(2, 64, 55)
     expected, their_grads = squared_logits_gradient(theirs, images)
     logits, grads = squared_logits_gradient(ours, images)
@@ -65,17 +75,6 @@ def test_logits_and_gradients_are_those_of_the_peer(peer: Peer) -> None:
     for name, grad in grads.items():
         difference = relative_difference(grad.flatten(), their_grads[names[name]].flatten())
         assert difference < TOLERANCE, name
-
-
-@pytest.mark.parametrize("peer", _cases())
-def test_exported_state_dict_is_the_peers_own(peer: Peer) -> None:
-    theirs = their_network(peer)
-    expected = theirs.state_dict()
-    exported = export_weights(our_network(peer, theirs), peer.library)
-    assert exported.keys() == expected.keys()
-    for name, tensor in exported.items():
-        assert tensor.shape == expected[name].shape, name
-        assert torch.equal(tensor, expected[name]), name
 
 
 @pytest.mark.parametrize(

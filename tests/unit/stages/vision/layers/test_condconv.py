@@ -50,7 +50,7 @@ def test_every_form_is_the_convolution_with_the_mixed_kernel(
         [
             convolve(
                 example[None],
-                sum(a * w for a, w in zip(row, layer.weight, strict=True)),
+                sum(a * w for a, w in zip(row, layer.experts, strict=True)),
                 None,
                 window,
                 layer.groups,
@@ -80,7 +80,7 @@ def test_every_form_has_the_gradients_of_the_loop(form: Form, depthwise: bool) -
 def test_one_expert_at_weight_one_is_conv2d_bit_for_bit() -> None:
     layer, (x, _) = _layer("loop", Window(3), experts=1), _input(1)
     one = torch.ones(1, 1, dtype=torch.float64)
-    assert torch.equal(layer(x, one), functional.conv2d(x, layer.weight[0], padding=1))
+    assert torch.equal(layer(x, one), functional.conv2d(x, layer.experts[0], padding=1))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -89,7 +89,7 @@ def test_one_hot_routing_is_that_expert(form: Form) -> None:
     routing = torch.eye(3, dtype=torch.float64)
     y = layer(x, routing)
     for i in range(3):
-        alone = functional.conv2d(x[i : i + 1], layer.weight[i], padding=1)
+        alone = functional.conv2d(x[i : i + 1], layer.experts[i], padding=1)
         assert (y[i : i + 1] - alone).abs().max() < EXACT
 
 
@@ -181,6 +181,21 @@ def test_routing_is_float32_under_autocast() -> None:
         assert router(torch.randn(2, 6, 4, 4).bfloat16()).dtype == torch.float32
 
 
+@pytest.mark.parametrize(("form", "depthwise"), list(itertools.product(FORMS, [False, True])))
+def test_bfloat16_autocast_stays_near_float32(form: Form, depthwise: bool) -> None:
+    layer, (x, alpha) = _layer(form, Window(3), depthwise=depthwise).float(), _input()
+    x, alpha = x.float(), alpha.float()
+    exact = layer(x, alpha)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = layer(x.bfloat16(), alpha)
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).norm() / exact.norm() < 2e-2
+
+
+def test_network_of_experts_takes_channels_last() -> None:
+    CondConv2d(6, 6, Window(3), experts=2).to(memory_format=torch.channels_last)
+
+
 def test_expert_dropout_keeps_the_mean() -> None:
     torch.manual_seed(0)
     router = Router(6, 3, dropout=0.25)
@@ -196,5 +211,5 @@ def test_folding_the_norm_scales_experts_and_leaves_the_shift_outside() -> None:
     scale, shift = torch.rand(6, dtype=torch.float64), torch.rand(6, dtype=torch.float64)
     expected = layer(x, alpha) * scale[:, None, None] + shift[:, None, None]
     with torch.no_grad():
-        layer.weight.mul_(scale[:, None, None, None])
+        layer.weight.mul_(scale[:, None])
     assert (layer(x, alpha) + shift[:, None, None] - expected).abs().max() < EXACT
