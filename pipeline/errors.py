@@ -1,5 +1,6 @@
 """The exception tree and the two exit-code tables; nothing here knows what went wrong elsewhere."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -29,26 +30,42 @@ class WorkerExit(IntEnum):
     DATA = 65
     INPUT = 66
     DIVERGED = 70
+    OUTPUT = 73
     STORE = 74
     PREEMPTED = 75
+    CHECK = 76
     CONFIG = 78
 
 
 NEVER_RETRIED: frozenset[int] = frozenset(
-    {WorkerExit.USAGE, WorkerExit.DATA, WorkerExit.INPUT, WorkerExit.DIVERGED, WorkerExit.CONFIG}
+    {
+        WorkerExit.USAGE,
+        WorkerExit.DATA,
+        WorkerExit.INPUT,
+        WorkerExit.DIVERGED,
+        WorkerExit.OUTPUT,
+        WorkerExit.CHECK,
+        WorkerExit.CONFIG,
+    }
 )
 """Worker exits that a second attempt would only repeat."""
 
 
 MAX_CAUSE_CHARACTERS = 2000
+_COMMANDS = re.compile(
+    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)|[^\t\n -\x7e\xa0-\U0010ffff]"
+)
+"""Escape sequences (ECMA-48) and control characters, both halves of them."""
 
 
 def plain_text(text: str, limit: int = MAX_CAUSE_CHARACTERS) -> str:
     """Text that every terminal and every JSON reader takes, cut in the middle where it is long.
 
     File names and exceptions of others may hold half characters (lone surrogates): no encoder
-    takes them, and one in a journal would make it unreadable.
+    takes them, and one in a journal would make it unreadable. Colours and other commands to a
+    terminal are left out.
     """
+    text = _COMMANDS.sub("", text)
     if len(text) > limit:
         half = limit // 2
         text = f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
@@ -135,6 +152,18 @@ class InputError(WorkerError):
     """An input artifact is missing or does not verify. Never retried."""
 
     worker_exit = WorkerExit.INPUT
+
+
+class OutputError(WorkerError):
+    """A stage's code left other outputs than its kind promises. Never retried."""
+
+    worker_exit = WorkerExit.OUTPUT
+
+
+class CheckFailed(WorkerError):
+    """A score is out of the bounds that the DAG sets. Never retried."""
+
+    worker_exit = WorkerExit.CHECK
 
 
 class ConfigError(WorkerError):

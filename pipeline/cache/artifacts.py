@@ -10,7 +10,7 @@ from pipeline.cache.local_copy import LocalCopies, for_each
 from pipeline.cache.manifest import FileEntry, Manifest, Part, take_files
 from pipeline.cache.placement import Source, join_parts, place_artifact
 from pipeline.cache.presence import read_manifest
-from pipeline.errors import DataError, InputError, StoreError
+from pipeline.errors import InputError, OutputError, StoreError
 from pipeline.spec.ports import Port
 from pipeline.storage import Store
 from pipeline.storage.failures import store_failure
@@ -69,7 +69,7 @@ class Artifacts:
         The process must not write there afterwards. Repeating it is harmless.
 
         Raises:
-            DataError: an output holds something that is no plain file.
+            OutputError: an output holds something that is no plain file.
             StoreError: disk or store failed.
         """
         found: dict[str, dict[str, FileEntry]] = {}
@@ -127,7 +127,7 @@ class Artifacts:
             port -> digest; an optional port without files is absent.
 
         Raises:
-            DataError: a port is empty, or two processes wrote the same name.
+            OutputError: a port is empty, or two processes wrote the same name.
             LeaseLost: somebody else holds the lease; nothing became visible.
             StoreError: a part is missing, or disk or store failed.
         """
@@ -140,7 +140,7 @@ class Artifacts:
                 planned[port] = (_joined_manifest(kind, sources, meta or {}), sources)
             elif not kind.optional:
                 msg = f"output port {port}: the stage wrote no file into it"
-                raise DataError(msg)
+                raise OutputError(msg)
         if lease_token and not Leases(self._store).held_by(plan_key, lease_token):
             msg = f"attempt {attempt_id} no longer holds the lease of {plan_key}; it cannot commit"
             raise LeaseLost(msg)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from pipeline.errors import DataError, InputError
+from pipeline.errors import InputError, OutputError
 from pipeline.spec.ports import Port, PortKind
 from pipeline.storage.digests import Json, canonical_json, digest_of, sha256_file
 from pipeline.storage.files import sync_folder, sync_tree
@@ -109,7 +109,7 @@ def take_files(folder: Path) -> dict[str, FileEntry]:
     stage that writes into its input fails instead of changing what others read.
 
     Raises:
-        DataError: something below is neither a file nor a folder, or a name fits no store.
+        OutputError: something below is neither a file nor a folder, or a name fits no store.
         OSError: the disk failed.
     """
     files: dict[str, FileEntry] = {}
@@ -119,7 +119,7 @@ def take_files(folder: Path) -> dict[str, FileEntry]:
             check_key(name)
         except ValueError as exc:
             msg = f"output {folder}: {exc}"
-            raise DataError(msg) from None
+            raise OutputError(msg) from None
         files[name] = _take_file(path)
     _settle_folders(folder)
     return files
@@ -162,12 +162,12 @@ def plain_files(folder: Path) -> Iterator[Path]:
     """Every file below a folder, in order.
 
     Raises:
-        DataError: it is no folder, or something below is neither a file nor a folder.
+        OutputError: it is no folder, or something below is neither a file nor a folder.
         OSError: the folder cannot be read.
     """
     if not stat.S_ISDIR(folder.lstat().st_mode):
         msg = f"output {folder}: is no folder any more. Write files into the folder that was given."
-        raise DataError(msg)
+        raise OutputError(msg)
     for path in sorted(folder.iterdir()):
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):
@@ -177,7 +177,7 @@ def plain_files(folder: Path) -> Iterator[Path]:
         else:
             kind = "a link" if stat.S_ISLNK(mode) else "a special file"
             msg = f"output {path}: is {kind}. Write a plain file: artifacts hold no others."
-            raise DataError(msg)
+            raise OutputError(msg)
 
 
 def hash_file(path: Path) -> FileEntry:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.cache.manifest import FileEntry, Manifest, Part, check_files
 from pipeline.cache.presence import absence, files_key, manifest_key
-from pipeline.errors import DataError, InputError, StoreError
+from pipeline.errors import InputError, OutputError, StoreError
 from pipeline.storage import Store
 from pipeline.storage.failures import store_failure
 from pipeline.storage.files import place, sync_folders
@@ -29,7 +29,7 @@ def join_parts(port: str, parts: Sequence[Part], prefix_of: Sequence[str]) -> li
         prefix_of: key of each process's folder of this port.
 
     Raises:
-        DataError: two processes wrote the same name, or one's file is another's folder.
+        OutputError: two processes wrote the same name, or one's file is another's folder.
     """
     sources: list[Source] = []
     owner: dict[str, int] = {}
@@ -41,7 +41,7 @@ def join_parts(port: str, parts: Sequence[Part], prefix_of: Sequence[str]) -> li
                     f"output port {port}: processes {owner[name]} and {part.rank} both wrote "
                     f"{name!r}. Each must write names of its own, e.g. with its rank in them."
                 )
-                raise DataError(msg)
+                raise OutputError(msg)
             owner[name] = part.rank
         if files:
             sources.append(Source(prefix, files))
@@ -52,7 +52,7 @@ def join_parts(port: str, parts: Sequence[Part], prefix_of: Sequence[str]) -> li
                 f"output port {port}: process {owner[clash]} wrote {clash!r} as a file, "
                 f"process {rank} as a folder. Use different names."
             )
-            raise DataError(msg)
+            raise OutputError(msg)
     return sources
 
 

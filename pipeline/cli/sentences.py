@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.numbers import duration
 from pipeline.runner import events as ev
+from pipeline.runner.last_words import with_rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +44,21 @@ def _finished(event: ev.StageFinished, state: RunState) -> str:
 def _ended(event: ev.AttemptEnded, state: RunState) -> str:
     if event.exit_code == 0:
         return ""
-    rank = "" if event.rank is None else f" rank {event.rank}"
-    return (
-        f"{event.stage}: attempt {event.attempt}{rank} ended with {event.exit_code}: {event.cause}"
-    )
+    cause = with_rank(event.rank, event.cause)
+    return f"{event.stage}: attempt {event.attempt} ended with {event.exit_code}: {cause}"
+
+
+def _failed(event: ev.StageFailed, state: RunState) -> str:
+    attempts = state.stages[event.stage].attempts
+    told = bool(attempts) and event.cause == attempts[-1].cause
+    return f"{event.stage}: failed: {event.exit_name}{'' if told else f': {event.cause}'}"
+
+
+def _retried(event: ev.RetryScheduled, state: RunState) -> str:
+    attempts = state.stages[event.stage].attempts
+    # Why the last one ended has just been told.
+    why = event.why.removeprefix(attempts[-1].cause).lstrip("; ") if attempts else event.why
+    return f"{event.stage}: tries again in {duration(event.delay_seconds)}: {why}"
 
 
 _TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
@@ -58,10 +70,8 @@ _TELLERS: dict[type[Any], Callable[[Any, RunState], str]] = {
     ev.StageReused: lambda e, _: f"{e.stage}: reused ({e.reason or e.how})",
     ev.CodeAccepted: lambda e, _: f"{e.stage}: kept, its changed code accepted",
     ev.StageWaiting: lambda e, _: f"{e.stage}: waits, {e.holder} builds it",
-    ev.RetryScheduled: lambda e, _: (
-        f"{e.stage}: tries again in {duration(e.delay_seconds)}: {e.why}"
-    ),
-    ev.StageFailed: lambda e, _: f"{e.stage}: failed: {e.cause}",
+    ev.RetryScheduled: _retried,
+    ev.StageFailed: _failed,
     ev.StageCancelled: lambda e, _: f"{e.stage}: stopped: {e.cause}",
     ev.StageBlocked: lambda e, _: f"{e.stage}: blocked, {e.by} failed",
     ev.CellsProposed: lambda e, _: f"{e.stage}: {len(e.cells)} new cells",

@@ -163,12 +163,13 @@ def _print_run(state: Any, record: Any) -> None:
 def _print_stage(stage: Any) -> None:
     from pipeline.numbers import duration, moment
     from pipeline.runner.gpu_time import gpu_time
+    from pipeline.runner.last_words import with_rank
 
     print(f"\n{stage.address}  {stage.status}  ({stage.kind}, {stage.launch})")
     print(f"  plan key  {stage.plan_key}")
     for reason in stage.reasons:
         print(f"  reason    {reason}")
-    if stage.note:
+    if stage.note and stage.failure is None:
         print(f"  note      {stage.note}")
     for attempt in stage.attempts:
         took = duration(attempt.ended - attempt.started) if attempt.ended else "not ended"
@@ -180,16 +181,17 @@ def _print_stage(stage: Any) -> None:
         step = "" if attempt.step is None else f", saved step {attempt.step}"
         print(f"  attempt {attempt.number}: {moment(attempt.started)}, {took}{how}{step}")
         if attempt.cause:
-            rank = "" if attempt.rank is None else f"rank {attempt.rank}: "
-            print(f"    {rank}{attempt.cause}")
+            print(f"    {with_rank(attempt.rank, attempt.cause)}")
         print(f"    folder {attempt.folder}")
     spent = gpu_time(stage, time.time())
     if spent.held:
         hours = f"{spent.held / 3600:.2f} GPU-hours, {spent.wasted / 3600:.2f} wasted"
         print(f"  held      {hours}")
     if stage.failure is not None:
-        print(f"  failed    {stage.failure.exit_name}: {stage.failure.cause}")
+        told = stage.attempts and stage.attempts[-1].cause == stage.failure.cause
+        cause = "" if told else f": {stage.failure.cause}"
+        print(f"  failed    {stage.failure.exit_name}{cause}")
         print(f"  log       {stage.failure.log}")
         print(f"  next      {stage.failure.advice}")
     for port, digest in stage.artifacts.items():
-        print(f"  {port:10}{digest}")
+        print(f"  {port:9} {digest}")

@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 from pipeline.cache import Artifacts
 from pipeline.cache.state import open_state
-from pipeline.errors import ConfigError, Preempted
+from pipeline.errors import ConfigError, DataError, OutputError, Preempted
 from pipeline.metrics.recorder import FileRecorder, RankRecorder
 from pipeline.spec.attempt import AttemptFolder
 from pipeline.spec.config import StageConfig
 from pipeline.spec.context import StageContext, World
 from pipeline.spec.job import Job, scratch_folder
 from pipeline.spec.kinds import load_entry, load_kind
-from pipeline.spec.ports import Port
+from pipeline.spec.ports import Port, PortKind
+from pipeline.spec.scores import SCORES_FILE, read_scores
 from pipeline.spec.stage import Launch, StageSpec
 from pipeline.storage import Store
 
@@ -59,15 +60,16 @@ def run_stage(
         if world.rank == 0
         else RankRecorder(folder.path, world.rank, is_gang=job.launch is Launch.GANG)
     )
+    outputs = {
+        port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
+        for port in ports
+    }
     try:
         run(
             StageContext(
                 config=config,
                 inputs=_open_inputs(artifacts, job.inputs),
-                outputs={
-                    port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
-                    for port in ports
-                },
+                outputs=outputs,
                 state=open_state(store, job.state_key, attempt_id=job.attempt_id, mirrors=mirrors),
                 scratch=scratch,
                 world=world,
@@ -76,10 +78,14 @@ def run_stage(
                 threads=job.cpus_per_process,
                 recorder=recorder,
                 should_stop=should_stop,
+                input_stages=job.input_stages,
             )
         )
     finally:
         recorder.close()
+    if world.rank == 0:
+        for port in (name for name, port in ports.items() if port.kind is PortKind.SCORES):
+            _check_scores(port, outputs[port], {score.name for score in spec.scores})
     artifacts.write_part(job.plan_key, job.attempt_id, ports, rank=world.rank)
     if job.launch is not Launch.WORKERS and world.rank == 0:
         _await_parts(artifacts, job, should_stop)
@@ -107,6 +113,25 @@ def _open_inputs(
         else [artifacts.open(digest) for digest in digests]
         for port, digests in inputs.items()
     }
+
+
+def _check_scores(port: str, folder: Path, promised: set[str]) -> None:
+    """Raises OutputError for scores that nobody could read; an empty folder the commit judges."""
+    if not any(folder.iterdir()):
+        return
+    try:
+        found = set(read_scores(folder))
+    except DataError as exc:
+        msg = f"output port {port}: {exc}"
+        raise OutputError(msg) from exc
+    if promised and not promised & found:
+        msg = (
+            f"output port {port}: {SCORES_FILE} has none of the scores that the kind names: "
+            f"{', '.join(sorted(promised))}. It has: {', '.join(sorted(found)) or 'none'}"
+        )
+        raise OutputError(msg)
+    if promised and (others := sorted(found - promised)):
+        _log.warning("%s: scores that the kind does not name: %s", port, ", ".join(others))
 
 
 def _await_parts(artifacts: Artifacts, job: Job, should_stop: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
 from pipeline.cache.state import list_state
-from pipeline.errors import DataError, StoreError, UsageError
+from pipeline.errors import OutputError, StoreError
 from pipeline.executors.base import Found
 from pipeline.planner.drift import Drift, Drifted
 from pipeline.planner.inputs import inputs_of
@@ -171,6 +171,9 @@ class Attempts:
             kind=stage.kind,
             config=stage.config.model_dump(mode="json"),
             inputs=prepared.inputs,
+            input_stages={
+                port: tuple(one.stage for one in sources) for port, sources in stage.inputs.items()
+            },
             plan_key=prepared.planned.plan_key,
             content_key=prepared.content_key,
             code_digest=prepared.planned.code_digest,
@@ -240,10 +243,9 @@ class Attempts:
 
         Raises:
             ConfigError: code or sources changed while it ran: it may have been built from others.
-            DataError: an output is empty, or two workers wrote the same file.
+            OutputError: an output is empty, or two workers wrote the same file.
             LeaseLost: the attempt holds the lease no more.
             StoreError: the store failed.
-            UsageError: a process ended well without handing in its outputs.
         """
         job = running.job
         recorded = self.find(job.plan_key)
@@ -254,7 +256,7 @@ class Attempts:
                 f"rank {missing[0]} ended with 0 before its outputs were taken in. "
                 "Return from the stage; os._exit and exec leave nothing behind."
             )
-            raise UsageError(msg)
+            raise OutputError(msg)
         began = AttemptFolder(Path(job.folder)).job.stat().st_mtime
         self.check_as_planned(running.prepared, imported=began + _IMPORT_SECONDS)
         planned = running.prepared.planned
@@ -273,7 +275,7 @@ class Attempts:
         """The digest of a small artifact that a driver wrote itself.
 
         Raises:
-            DataError: there is no file in it, or a name leads out of it.
+            OutputError: there is no file in it, or a name leads out of it.
             StoreError: the store failed.
         """
         attempt_id = f"{self._run}-{secrets.token_hex(4)}"
@@ -286,7 +288,7 @@ class Attempts:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
         except ValueError as exc:
-            raise DataError(str(exc)) from exc
+            raise OutputError(str(exc)) from exc
         except OSError as exc:
             cause, fix = cause_and_fix(exc)
             msg = f"cannot write {folder}: {cause}. {fix}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pipeline.cache.leases import LeaseLost
-from pipeline.errors import ConfigError, DataError, InputError, UsageError
+from pipeline.errors import ConfigError, InputError, WorkerError
 from pipeline.executors.base import AttemptEnd, Executor
 from pipeline.planner.digests import Digests
 from pipeline.planner.inputs import inputs_of
@@ -271,7 +271,7 @@ class Loop:
                 artifacts = self._attempts.collect(running)
             except LeaseLost as exc:
                 end, exit_class = AttemptEnd(end.attempt_id, 0, None, str(exc)), ExitClass.FREE
-            except (DataError, ConfigError, UsageError) as exc:
+            except WorkerError as exc:
                 end = AttemptEnd(end.attempt_id, exc.worker_exit, None, str(exc))
                 exit_class = ExitClass.FATAL
         # Stopped by us for it, or by its own commit: no fault of the stage.

@@ -14,8 +14,8 @@ from pipeline.errors import (
     StageFailed,
     WorkerExit,
 )
-from pipeline.runner import events as ev
 from pipeline.runner.events import Entry
+from pipeline.runner.last_words import failure_text
 from pipeline.runner.state import RunState, RunStatus
 
 
@@ -91,17 +91,7 @@ class RunOutcome:
                 f"run {self.state.run} was stopped; `pipeline resume {self.state.run}` goes on"
             )
         failures = self.state.failures()
-        message = "\n".join(failure_line(one) for one in failures)
+        message = "\n".join(failure_text(one) for one in failures)
         if all(one.exit_code == WorkerExit.STORE for one in failures):
             return InfrastructureError(message)
         return StageFailed(message)
-
-
-def failure_line(failure: ev.StageFailed) -> str:
-    """One line for a person: stage, attempt, rank, exit class, cause, log, what to do."""
-    rank = "" if failure.rank is None else f", rank {failure.rank}"
-    cause = failure.cause.rstrip(".") or "no message"
-    return (
-        f"{failure.stage}: attempt {failure.attempt}{rank}: {failure.exit_name}: {cause}. "
-        f"Log: {failure.log}. {failure.advice}"
-    )

@@ -1,5 +1,6 @@
 """Whether to try again: exit codes in classes, backoff, and the stop when nothing moves."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,10 +35,11 @@ class ExitClass(StrEnum):
 
 @dataclass(frozen=True)
 class PastAttempt:
-    """An ended attempt of this session: its class and the newest durable step it left."""
+    """An ended attempt of this session: its class, the newest durable step it left, its cause."""
 
     exit_class: ExitClass
     step: int | None
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,30 @@ def decide(policy: Retry, past: Sequence[PastAttempt], end: AttemptEnd) -> TryAg
         return TryAgain(0.0, f"{end.cause}; not counted")
     counted = sum(attempt.exit_class is ExitClass.COUNTED for attempt in past)
     if counted >= policy.max_attempts:
-        return GiveUp(end.exit_code, end.cause, end.advice)
+        return GiveUp(end.exit_code, end.cause)
+    if _is_repetition(past, end):
+        where = "" if newest.step is None else f", at step {newest.step}"
+        return GiveUp(end.exit_code, f"{end.cause} (twice the same{where}: not tried again)")
     delay = min(policy.backoff_seconds * 2.0 ** min(counted - 1, 32), MAX_BACKOFF_SECONDS)
     return TryAgain(delay, f"{end.cause}; attempt {counted} of {policy.max_attempts} that count")
+
+
+def _is_repetition(past: Sequence[PastAttempt], end: AttemptEnd) -> bool:
+    """Whether an attempt crashed just as the one before and at the same step: a third will too.
+
+    Not so for a signal or a refusing store: those are rarely the stage's own doing.
+    """
+    if len(past) < 2 or end.exit_code > 128 or end.exit_code == WorkerExit.STORE:
+        return False
+    before, newest = past[-2:]
+    is_same = _without_addresses(before.cause) == _without_addresses(newest.cause)
+    crashed = before.exit_class is newest.exit_class is ExitClass.COUNTED
+    return crashed and bool(newest.cause) and is_same and before.step == newest.step
+
+
+def _without_addresses(cause: str) -> str:
+    """Objects that a message names lie elsewhere in each process, and any rank may be first."""
+    return re.sub(r"^rank \d+|0x[0-9a-f]+", "", cause)
 
 
 def _idle_restarts(past: Sequence[PastAttempt]) -> int:
@@ -109,7 +132,7 @@ def past_attempts(stage: StageState, session: int) -> list[PastAttempt]:
     Whoever runs again after a failure has changed something, and gets all attempts anew.
     """
     return [
-        PastAttempt(ExitClass(attempt.exit_class), attempt.step)
+        PastAttempt(ExitClass(attempt.exit_class), attempt.step, attempt.cause)
         for attempt in stage.attempts
         if attempt.session == session and attempt.exit_class is not None
     ]
@@ -122,6 +145,8 @@ _NAMES = {
     WorkerExit.DIVERGED: "diverged or no progress",
     WorkerExit.STORE: "store or disk failed",
     WorkerExit.PREEMPTED: "preempted",
+    WorkerExit.OUTPUT: "wrong outputs",
+    WorkerExit.CHECK: "check failed",
     WorkerExit.CONFIG: "bad configuration",
     124: "out of time",
     128 + 6: "aborted",
@@ -140,6 +165,8 @@ _ADVICE = {
         f"Look at the loss in the log; lower the learning rate or clip harder, {_AGAIN}."
     ),
     WorkerExit.STORE: "Make room or mend the store, then resume the run.",
+    WorkerExit.OUTPUT: f"Mend the stage's code, or what its kind promises, {_AGAIN}.",
+    WorkerExit.CHECK: f"Change what leads to the score, or the bound, {_AGAIN}.",
     WorkerExit.CONFIG: f"Change the stage's configuration, {_AGAIN}.",
     124: f"Raise the stage's timeout_seconds, {_AGAIN}: it goes on from what is saved.",
     128 + 9: f"Often memory: lower the batch or give the stage more memory, {_AGAIN}.",

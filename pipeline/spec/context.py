@@ -1,7 +1,7 @@
 """What the entry point of a stage receives."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
@@ -97,6 +97,7 @@ class StageContext(Generic[ConfigT]):
         engine: the `deepspeed:` block.
         threads: threads this process computes with.
         recorder: metrics and pictures.
+        input_stages: port -> addresses of the stages behind `inputs`, for messages.
         should_stop: True once the machine asked us to stop; save state and raise Preempted.
     """
 
@@ -111,6 +112,7 @@ class StageContext(Generic[ConfigT]):
     threads: int
     recorder: Recorder
     should_stop: Callable[[], bool]
+    input_stages: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def input(self, port: str) -> Path:
         """The folder behind a port that takes one artifact."""

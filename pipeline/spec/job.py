@@ -38,6 +38,7 @@ class Job(BaseModel):
         kind: what `uses:` resolved to, e.g. "xlnet.pretrain" or "/abs/my_stage.py:SPEC".
         config: the canonical `with:` block (JSON types); the worker validates it again.
         inputs: port -> artifact digest, or a list of digests for a `many` port.
+        input_stages: port -> addresses of the stages that made them, to name them to a person.
         plan_key, content_key: see `pipeline.planner.keys`; plan_key names staging and lease.
         code_digest: of the code that the keys stand for. The worker does not compare it: the runner
             compares code and sources themselves, before it submits the job and before it records
@@ -61,6 +62,7 @@ class Job(BaseModel):
     kind: str
     config: dict[str, Any]
     inputs: dict[str, str | list[str]]
+    input_stages: dict[str, tuple[str, ...]] = {}
     plan_key: str
     content_key: str
     code_digest: str

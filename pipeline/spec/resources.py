@@ -114,5 +114,9 @@ class Retry(BaseModel):
 
     model_config = _STRICT
 
-    max_attempts: int = Field(3, gt=0, description="attempts that crashed; preemptions are free")
+    max_attempts: int = Field(
+        3,
+        gt=0,
+        description="attempts that crashed; preemptions are free. Without `retry:` a stage of one process, such as a command, has 1",
+    )
     backoff_seconds: float = Field(1.0, ge=0, description="pause after the first; doubles after")

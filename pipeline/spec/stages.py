@@ -15,6 +15,7 @@ from pipeline.spec.kinds import kind_of, resolve_kind
 from pipeline.spec.matrix import Cell, expand
 from pipeline.spec.order import topological_order
 from pipeline.spec.origins import DEFAULT, Origins
+from pipeline.spec.resources import Retry
 from pipeline.spec.sources import absolute_sources, names_a_file, source_fields
 from pipeline.spec.stage import Launch, StageSpec
 from pipeline.spec.tree import Node, Path, problem
@@ -223,6 +224,9 @@ class StageBuilder:
         if spec.launch is Launch.GANG:
             wrong = check_batches(config, block.resources, block.deepspeed, draft.node, draft.path)
             self.problems += wrong
+        # A single process keeps no state, so another attempt would do all of it once more.
+        is_single = spec.launch is Launch.PROCESS and "retry" not in block.model_fields_set
+        retry = Retry(max_attempts=1) if is_single else block.retry
         settings = self._settings
         others = {"seed": settings.seed_origin}
         others |= dict.fromkeys(("inputs", "timeout_seconds", "max_parallel"), DEFAULT)
@@ -236,7 +240,7 @@ class StageBuilder:
             inputs=connections,
             resources=block.resources,
             engine=block.deepspeed,
-            retry=block.retry,
+            retry=retry,
             seed=settings.seed if block.seed is None else block.seed,
             timeout_seconds=block.timeout_seconds,
             max_parallel=block.max_parallel,
@@ -247,7 +251,7 @@ class StageBuilder:
                     "with": config,
                     "resources": block.resources,
                     "deepspeed": block.deepspeed,
-                    "retry": block.retry,
+                    "retry": retry,
                 },
                 others,
             ),

@@ -4,9 +4,8 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.errors import DataError
+from pipeline.errors import CheckFailed
 from pipeline.spec.builtins import Bound, CheckConfig
 from pipeline.spec.context import StageContext
 from pipeline.spec.scores import read_scores
@@ -16,9 +15,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Row:
-    """One score of one artifact; `value` is None where it is absent."""
+    """One score of one stage, `source`; `value` is None where it is absent."""
 
-    artifact: Path
+    source: str
     score: str
     value: float | None
     bound: Bound
@@ -33,32 +32,43 @@ class _Row:
             and (self.bound.max is None or value <= self.bound.max)
         )
 
-    def cells(self) -> tuple[str, str, str, str]:
-        """Score, value, bound, verdict."""
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Stage, score, value, bound, verdict."""
         low = "" if self.bound.min is None else f"{self.bound.min:g} <= "
         high = "" if self.bound.max is None else f" <= {self.bound.max:g}"
         value = "absent" if self.value is None else f"{self.value:.6g}"
-        return self.score, value, f"{low}{self.score}{high}", "ok" if self.passes else "FAILS"
+        return (
+            self.source,
+            self.score,
+            value,
+            f"{low}{self.score}{high}",
+            "ok" if self.passes else "FAILS",
+        )
 
 
 def run(ctx: StageContext[CheckConfig]) -> None:
     """Compares every score with its bound and logs all of them as a table.
 
     Raises:
-        DataError: a score is out of bounds, absent or no number; names each.
+        CheckFailed: a score is out of bounds, absent or no number; names each.
     """
+    folders = ctx.input_list("scores")
+    # Told by hand (a test, a pod applied without a runner) they have no names.
+    sources = ctx.input_stages.get("scores") or [str(n) for n in range(1, len(folders) + 1)]
     rows = [
-        _Row(folder, score, scores.get(score), bound)
-        for folder in ctx.input_list("scores")
+        _Row(source, score, scores.get(score), bound)
+        for source, folder in zip(sources, folders, strict=True)
         for scores in [read_scores(folder)]
         for score, bound in ctx.config.bounds.items()
     ]
     _log.info("scores:\n%s", _table([row.cells() for row in rows]))
     failing = [row.cells() for row in rows if not row.passes]
     if failing:
-        wrong = "; ".join(f"{score} is {value}, not {bound}" for score, value, bound, _ in failing)
-        msg = f"check failed: {wrong}"
-        raise DataError(msg)
+        wrong = "; ".join(
+            f"{score} of {source} is {value}, wanted {bound}"
+            for source, score, value, bound, _ in failing
+        )
+        raise CheckFailed(wrong)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

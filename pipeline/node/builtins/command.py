@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import (
+    CheckFailed,
     ConfigError,
     DataError,
     Diverged,
     InputError,
+    OutputError,
     Preempted,
     UsageError,
     WorkerError,
@@ -23,7 +25,16 @@ from pipeline.storage.sources import is_url, source_files
 _LOOK_EVERY_SECONDS = 0.1
 _SAME_CLASS: dict[int, type[WorkerError]] = {
     int(error.worker_exit): error
-    for error in (UsageError, DataError, InputError, Diverged, Preempted, ConfigError)
+    for error in (
+        UsageError,
+        DataError,
+        InputError,
+        Diverged,
+        OutputError,
+        Preempted,
+        CheckFailed,
+        ConfigError,
+    )
 }
 _log = logging.getLogger(__name__)
 

@@ -45,7 +45,10 @@ def test_run_tells_events_results_and_the_failure(first: Said, project: Path) ->
     assert "table.s: accuracy 0.75" in first.out  # what should have read it failed
     assert re.search(r"run \S+: failed: 4 done, 1 failed in ", first.out)
     assert f"results: {(project / '.pipeline').as_uri()}" in first.out
-    assert re.match(r"bad: attempt 1, rank 0: 65 bad data: .*Log: /.*rank-0.log\. Mend", first.err)
+    assert re.match(
+        r"bad: attempt 1: 65 bad data: rank 0: .*\n(  \| .*\n)+  Log: /.*rank-0.log\n  Mend",
+        first.err,
+    )
     assert "Traceback" not in first.err
 
 

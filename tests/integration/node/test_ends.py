@@ -34,7 +34,7 @@ def test_process_that_returns_commits_a_verified_artifact(submit: Submit) -> Non
         ("memory", 1, "rank 0: MemoryError: out of memory"),
         ("disk full", 74, "rank 0: OSError: the disk is full: [Errno 28]"),
         ("segfault", 139, "rank 0 was killed by SIGSEGV"),
-        ("nothing", 65, "rank 0: DataError: output port out: the stage wrote no file"),
+        ("nothing", 73, "rank 0: OutputError: output port out: the stage wrote no file"),
     ],
 )
 def test_process_that_fails_says_why(submit: Submit, do: str, code: int, cause: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cache import Artifacts, LeaseLost, Leases
 from pipeline.cache.manifest import FileEntry, Manifest
-from pipeline.errors import DataError, InputError, StoreError
+from pipeline.errors import InputError, OutputError, StoreError
 from pipeline.spec.ports import CHECKPOINT, FOLDER, SCORES, SHARDS, Port, PortKind
 from pipeline.storage import Store
 from tests.attempts import PLAN_KEY, PORTS, content, make_artifact, stage_parts, write_files
@@ -84,12 +84,12 @@ def test_discard_leaves_nothing_but_the_artifact(
 
 
 def test_commit_refuses_a_name_that_two_processes_wrote(artifacts: Artifacts) -> None:
-    with pytest.raises(DataError, match="port out: processes 0 and 2 both wrote 'a'"):
+    with pytest.raises(OutputError, match="port out: processes 0 and 2 both wrote 'a'"):
         make_artifact(artifacts, [{"a": b"1"}, {"b": b"1"}, {"a": b"1"}])
 
 
 def test_commit_refuses_a_file_that_is_anothers_folder(artifacts: Artifacts, store: Store) -> None:
-    with pytest.raises(DataError, match="process 0 wrote 'a' as a file, process 1 as a folder"):
+    with pytest.raises(OutputError, match="process 0 wrote 'a' as a file, process 1 as a folder"):
         make_artifact(artifacts, [{"a": b"1"}, {"a/b": b"1"}])
     assert store.walk("artifacts") == {}
 
@@ -99,7 +99,7 @@ def test_commit_of_an_empty_port_is_refused_unless_optional(artifacts: Artifacts
     write_files(artifacts.staging(PLAN_KEY, "attempt-1", "out"), {"a": b"1"})
     artifacts.write_part(PLAN_KEY, "attempt-1", ports)
     assert set(artifacts.commit(PLAN_KEY, "attempt-1", ports, lease_token="")) == {"out"}
-    with pytest.raises(DataError, match="output port out: the stage wrote no file"):
+    with pytest.raises(OutputError, match="output port out: the stage wrote no file"):
         make_artifact(artifacts, [{}], attempt_id="attempt-2")
 
 
@@ -123,7 +123,7 @@ def test_commit_without_the_lease_makes_nothing_visible(artifacts: Artifacts, st
 def test_write_part_refuses_a_link(artifacts: Artifacts) -> None:
     folder = artifacts.staging(PLAN_KEY, "attempt-1", "out")
     (folder / "link").symlink_to("/etc/passwd")
-    with pytest.raises(DataError, match=r"link: is a link\. Write a plain file"):
+    with pytest.raises(OutputError, match=r"link: is a link\. Write a plain file"):
         artifacts.write_part(PLAN_KEY, "attempt-1", PORTS)
 
 
@@ -136,21 +136,21 @@ def test_write_part_refuses_a_link_in_place_of_the_folder(
     mode = (foreign / "theirs").stat().st_mode
     folder.rmdir()
     folder.symlink_to(foreign)
-    with pytest.raises(DataError, match="is no folder any more"):
+    with pytest.raises(OutputError, match="is no folder any more"):
         artifacts.write_part(PLAN_KEY, "attempt-1", PORTS)
     assert (foreign / "theirs").stat().st_mode == mode
 
 
 def test_write_part_refuses_a_pipe(artifacts: Artifacts) -> None:
     os.mkfifo(artifacts.staging(PLAN_KEY, "attempt-1", "out") / "pipe")
-    with pytest.raises(DataError, match="pipe: is a special file"):
+    with pytest.raises(OutputError, match="pipe: is a special file"):
         artifacts.write_part(PLAN_KEY, "attempt-1", PORTS)
 
 
 def test_write_part_refuses_a_name_no_store_holds(artifacts: Artifacts) -> None:
     folder = artifacts.staging(PLAN_KEY, "attempt-1", "out")
     Path(os.fsdecode(os.fsencode(folder) + b"/\xff")).write_text("")
-    with pytest.raises(DataError, match="not valid text"):
+    with pytest.raises(OutputError, match="not valid text"):
         artifacts.write_part(PLAN_KEY, "attempt-1", PORTS)
 
 

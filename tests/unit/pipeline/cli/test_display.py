@@ -55,13 +55,13 @@ def test_plain_lines_tell_each_event_once(
     lines = [line.split(" ", 1)[1] for line in text.splitlines()]
     assert lines[1:4] == ["good: started", "good: done", "flaky: started"]
     assert lines[4:] == [
-        "flaky: attempt 1 rank 1 ended with 1: it fell over",
-        "flaky: tries again in 0.0s: it fell over; attempt 1 of 3 that count",
+        "flaky: attempt 1 ended with 1: rank 1: it fell over",
+        "flaky: tries again in 0.0s: attempt 1 of 3 that count",
         "flaky: started again, attempt 2",
         "flaky: done",
         "bad: started",
-        "bad: attempt 1 rank 0 ended with 65: exit 65",
-        "bad: failed: exit 65",
+        "bad: attempt 1 ended with 65: rank 0: exit 65",
+        "bad: failed: 65 bad data",
     ]
 
 

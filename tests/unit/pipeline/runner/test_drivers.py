@@ -230,7 +230,7 @@ def test_driver_cell_that_crashes_for_good_ends_the_driver(study: Study) -> None
         return 1 if job.config["number"] == 1 else study.write(job)
 
     outcome = study.run(FakeExecutor(crash_second))
-    assert "study: attempt 0: 1 crashed: cell pull-1: exit 1" in str(outcome.error)
+    assert "study: 1 crashed: cell pull-1: exit 1" in str(outcome.error)
     assert outcome.state.stages["study"].status is StageStatus.FAILED
 
 

@@ -97,6 +97,28 @@ def test_decide_third_end_at_one_step_stops_the_run(step: int | None) -> None:
     assert decision.cause.startswith("no progress: 3 attempts in a row")
 
 
+def _crash(cause: str, step: int | None) -> PastAttempt:
+    return PastAttempt(ExitClass.COUNTED, step, cause)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "code", "gives_up"),
+    [
+        (_crash("rank 1: E: <A at 0x7f01>", 5), _crash("rank 0: E: <A at 0x7fe2>", 5), 1, True),
+        (_crash("rank 0: E: x", None), _crash("rank 0: E: x", 5), 1, False),
+        (_crash("rank 0: E: x", 5), _crash("rank 0: E: y", 5), 1, False),
+        (_crash("killed", 5), _crash("killed", 5), 137, False),
+        (_crash("disk full", 5), _crash("disk full", 5), 74, False),
+        (PastAttempt(ExitClass.FREE, 5, "E"), _crash("E", 5), 1, False),
+    ],
+)
+def test_decide_same_crash_at_the_same_step_is_not_tried_a_third_time(
+    before: PastAttempt, now: PastAttempt, code: int, gives_up: bool
+) -> None:
+    decision = decide(Retry(max_attempts=9), [before, now], AttemptEnd("", code, 0, now.cause))
+    assert isinstance(decision, GiveUp) is gives_up
+
+
 def test_decide_crash_between_preemptions_is_not_a_row() -> None:
     past = [_free(10), _free(10), COUNTED, _free(10)]
     assert isinstance(decide(Retry(), past, _end(75)), TryAgain)

@@ -212,11 +212,18 @@ def test_run_crash_is_retried_until_it_works(lab: Lab) -> None:
 
 
 def test_run_last_counted_attempt_fails_the_stage_and_blocks_what_is_below(lab: Lab) -> None:
-    executor = lab.executor({"a": [1, 1, 1]})
+    executor = lab.executor({"a": [1, 137, 1]})
     outcome = lab.run(lab.plan(CHAIN), executor)
     assert isinstance(outcome.error, StageFailed)
     assert outcome.state.counts() == {"failed": 1, "blocked": 2}
     assert outcome.state.status is RunStatus.FAILED
+
+
+def test_run_crash_that_repeats_itself_is_not_tried_a_third_time(lab: Lab) -> None:
+    executor = lab.executor({"a": [1, 1, 0]})
+    outcome = lab.run(lab.plan(CHAIN), executor)
+    assert _started(executor.submitted) == ["a", "a"]
+    assert "exit 1 (twice the same: not tried again)" in str(outcome.error)
 
 
 def test_run_bad_data_is_never_retried_and_says_what_to_do(lab: Lab) -> None:
@@ -226,9 +233,9 @@ def test_run_bad_data_is_never_retried_and_says_what_to_do(lab: Lab) -> None:
     assert _started(executor.submitted) == ["a"]
     folder = executor.submitted[0].folder
     assert str(outcome.error) == (
-        "a: attempt 1, rank 1: 65 bad data: rank 1: DataError: train-00003.tar: byte 512: "
-        f"truncated. Log: {folder}/logs/rank-1.log. "
-        "Mend or leave out the data named above, then `pipeline run` the DAG again."
+        "a: attempt 1: 65 bad data: rank 1: DataError: train-00003.tar: byte 512: truncated.\n"
+        f"  Log: {folder}/logs/rank-1.log\n"
+        "  Mend or leave out the data named above, then `pipeline run` the DAG again."
     )
 
 
@@ -281,7 +288,7 @@ def test_run_keep_going_builds_all_that_does_not_depend_on_it(lab: Lab) -> None:
     assert outcome.state.stages["c"].succeeded
 
 
-def test_run_success_without_an_output_is_bad_data(lab: Lab) -> None:
+def test_run_success_without_an_output_is_the_codes_fault(lab: Lab) -> None:
     def write_nothing(job: Job) -> int:
         for rank in range(job.world_size):
             Artifacts(lab.store).write_part(
@@ -291,7 +298,7 @@ def test_run_success_without_an_output_is_bad_data(lab: Lab) -> None:
 
     outcome = lab.run(lab.plan({"a": Toy("x")}), FakeExecutor(write_nothing))
     (failure,) = outcome.state.failures()
-    assert failure.exit_code == 65
+    assert failure.exit_code == 73
     assert "output port out: the stage wrote no file into it" in failure.cause
 
 

@@ -55,6 +55,14 @@ def test_load_fills_in_defaults(tmp_path: Path) -> None:
     assert dag.file == tmp_path / "dag.yaml"
 
 
+@pytest.mark.parametrize(("retry", "attempts"), [("", 1), (", retry: {backoff_seconds: 2}", 3)])
+def test_load_process_without_a_retry_block_has_one_attempt(
+    tmp_path: Path, retry: str, attempts: int
+) -> None:
+    text = f"name: t\nstages:\n  a: {{uses: command, with: {{argv: [ls]}}{retry}}}\n"
+    assert load(tmp_path, text).stages["a"].retry.max_attempts == attempts
+
+
 def test_load_stage_seed_defaults_to_the_dags(tmp_path: Path) -> None:
     stages = load(tmp_path, TEXT).stages
     assert (stages["a"].seed, stages["cut"].seed) == (7, 3)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DataError
+from pipeline.errors import CheckFailed, DataError
 from pipeline.node.builtins.check import run
 from pipeline.spec.builtins import CheckConfig
 from tests.contexts import stage_context
@@ -32,15 +32,15 @@ def test_check_with_a_score_in_bounds_passes(tmp_path: Path, value: float) -> No
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        ({"perplexity": 120.5}, "check failed: perplexity is 120.5, not perplexity <= 120"),
-        ({"perplexity": float("nan")}, "perplexity is nan"),
-        ({"accuracy": 1.0}, "perplexity is absent"),
+        ({"perplexity": 120.5}, "perplexity of 1 is 120.5, wanted perplexity <= 120"),
+        ({"perplexity": float("nan")}, "perplexity of 1 is nan"),
+        ({"accuracy": 1.0}, "perplexity of 1 is absent"),
     ],
 )
 def test_check_with_a_score_out_of_bounds_fails(
     tmp_path: Path, scores: dict[str, float], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(CheckFailed, match=message):
         _check(tmp_path, {"perplexity": {"max": 120}}, scores)
 
 
@@ -48,10 +48,10 @@ def test_check_looks_at_every_artifact_and_names_each_failure(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = {"accuracy": {"min": 0.5}, "loss": {"max": 1}}
-    with caplog.at_level(logging.INFO), pytest.raises(DataError) as caught:
+    with caplog.at_level(logging.INFO), pytest.raises(CheckFailed) as caught:
         _check(tmp_path, config, {"accuracy": 0.9, "loss": 2.0}, {"accuracy": 0.25, "loss": 0.5})
     assert str(caught.value) == (
-        "check failed: loss is 2, not loss <= 1; accuracy is 0.25, not 0.5 <= accuracy"
+        "loss of 1 is 2, wanted loss <= 1; accuracy of 2 is 0.25, wanted 0.5 <= accuracy"
     )
     assert caplog.text.count("ok") == 2
     assert caplog.text.count("FAILS") == 2
