@@ -182,7 +182,8 @@ class Simulation:
     def _job(self, item: Object) -> None:
         name, spec = item["metadata"]["name"], item["spec"]
         is_child = JOBSET_NAME in item["metadata"]["labels"]
-        if _verdict(item) or (not is_child and self._held_back("jobs", item)):
+        is_runner = item["metadata"]["labels"].get("app.kubernetes.io/component") == "runner"
+        if is_runner or _verdict(item) or (not is_child and self._held_back("jobs", item)):
             return
         pods = self.pods(**{JOB_NAME: name})
         ended = [pod for pod in pods if pod["status"]["phase"] in ("Failed", "Succeeded")]

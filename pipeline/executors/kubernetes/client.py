@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
@@ -159,6 +160,17 @@ class Cluster:
             if exc.status == 404:
                 return None
             raise
+
+    def served(self, resource: Resource) -> Resource:
+        """The kind in the version that this server has: its own where it is there, else another.
+
+        Only for kinds of which every version says what we read.
+        """
+        answer = self.raw(f"/apis/{resource.group}") or {}
+        versions = [str(one["version"]) for one in answer.get("versions") or ()]
+        if not versions or resource.version in versions:
+            return resource
+        return replace(resource, version=versions[0])
 
     # --- streams
 

@@ -91,7 +91,8 @@ class KubernetesExecutor(OutlivingExecutor):
         if uses_jobsets:
             kinds.append(Watched(JOBSET, trim_workload, OURS))
         if uses_queue:
-            kinds.append(Watched(WORKLOAD, self._warnings.trim_workload, is_optional=True))
+            workloads = cluster.served(WORKLOAD)
+            kinds.append(Watched(workloads, self._warnings.trim_workload, is_optional=True))
         self._attempts: dict[str, Attempt] = {}
         self._found: dict[str, tuple[Resource, str]] = {}
         self._told: list[AttemptEnd] = []

@@ -26,6 +26,8 @@ _UNREACHABLE_SECONDS = 60.0
 """On top of a pod's grace period: its node does not answer, and nobody will tell how it ended."""
 _BEHIND_SECONDS = 10.0
 """Each kind has a watch of its own: a workload's end may be heard before that of its pods."""
+_STARTING_SECONDS = 15.0
+"""A pod that takes longer to start is worth a word."""
 _UNSEEN_SECONDS = 120.0
 """A workload that no watch has shown by then was deleted before one could."""
 
@@ -101,7 +103,7 @@ class Attempt:
     pods: dict[str, PodView] = field(default_factory=dict)
     restarts: int = 0
     replaced: int = 0
-    why: str = "its pods are not made yet"
+    why: str = ""
     is_asked: bool = False
     ending: AttemptEnd | None = None
     failing: int = -1
@@ -158,12 +160,19 @@ class Attempt:
     def _look_pending(
         self, workload: Workload, pods: Sequence[PodView], sayings: Sayings, now: float
     ) -> list[Step]:
-        queue_says = sayings.of_workloads.get(self.name, "")
-        waits = pending(workload, pods, sayings.of_objects, queue_says)
+        is_many = self.job.launch is Launch.WORKERS
+        waits = pending(
+            workload,
+            pods,
+            sayings.of_objects,
+            queue_says=sayings.of_workloads.get(self.name, ""),
+            num_pods=self.job.world_size if is_many else self.job.nodes,
+        )
         kind = waits.kind if waits else ""
         if kind != self._waits_for:
             self._waits_for, self._waits_since = kind, now
-        self.why = waits.why if waits else ""
+        is_told = waits and (kind != "starting" or now - self._waits_since >= _STARTING_SECONDS)
+        self.why = waits.why if waits and is_told else ""
         return self._enforce(waits, pods, now - self._waits_since) if waits else []
 
     def _enforce(self, waits: Pending, pods: Sequence[PodView], seconds: float) -> list[Step]:
@@ -248,8 +257,10 @@ class Attempt:
             cause = otherwise or "its pods left no trace"
             return AttemptEnd(job.attempt_id, KILLED, None, cause, lost_node=True)
         end, rank = failure.end, failure.end.rank
-        if rank is None and job.launch is not Launch.PROCESS:
+        if rank is None and job.launch is Launch.GANG:
             rank = failure.pod.index * job.processes_per_node
+        elif rank is None and job.launch is Launch.WORKERS:
+            rank = failure.pod.index
         return AttemptEnd(
             job.attempt_id,
             end.exit_code,

@@ -221,7 +221,12 @@ class Pending:
 
 
 def pending(
-    workload: Workload, pods: Sequence[PodView], events: Mapping[str, str], queue_says: str
+    workload: Workload,
+    pods: Sequence[PodView],
+    events: Mapping[str, str],
+    *,
+    queue_says: str,
+    num_pods: int,
 ) -> Pending | None:
     """Why not all pods of an attempt run; None when they do or have ended.
 
@@ -230,6 +235,7 @@ def pending(
         pods: those of its current start.
         events: name of an object -> the cluster's last warning about it.
         queue_says: what Kueue's Workload says; "" when nothing is known.
+        num_pods: how many there are to be.
     """
     if workload.is_suspended:
         why = queue_says or events.get(workload.name, "") or "suspended"
@@ -249,10 +255,11 @@ def pending(
         warned = next((events[pod.name] for pod in waiting if pod.name in events), "")
         reason = warned or "starting"
         return Pending(f"{len(waiting)} of {len(pods)} pods not running: {reason}", "starting")
-    if not pods:
+    if len(pods) < num_pods:
         # A gang's pods are made by a Job of its JobSet.
         warned = next((text for name, text in events.items() if name.startswith(workload.name)), "")
-        return Pending(warned or "its pods are not made yet", "starting")
+        why = f"{len(pods)} of {num_pods} pods are made{': ' if warned else ''}{warned}"
+        return Pending(why, "starting")
     return None
 
 

@@ -1,6 +1,7 @@
 """Requests to the API server: what is sent, what is tried again, what is told."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from pipeline.errors import InfrastructureError
 from pipeline.executors.kubernetes.client import Cluster
-from pipeline.executors.kubernetes.resources import JOB, POD
+from pipeline.executors.kubernetes.resources import JOB, POD, WORKLOAD
 from pipeline.executors.kubernetes.wire import ApiError
 from tests.kubernetes.api_server import ApiServer
 
@@ -107,3 +108,13 @@ def test_log_of_a_pod_that_is_gone_is_404(cluster: Cluster) -> None:
     with pytest.raises(ApiError) as refused:
         cluster.log("p", container="agent")
     assert refused.value.status == 404
+
+
+def test_kind_of_an_older_release_is_asked_for_in_its_version(
+    cluster: Cluster, server: ApiServer
+) -> None:
+    assert cluster.served(WORKLOAD) == WORKLOAD
+    older = replace(WORKLOAD, version="v2")
+    assert cluster.served(older) == WORKLOAD
+    server.missing.add(WORKLOAD.group)
+    assert cluster.served(WORKLOAD) == WORKLOAD

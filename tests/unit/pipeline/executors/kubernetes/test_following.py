@@ -267,3 +267,29 @@ def test_failure_of_which_no_pod_tells_is_told_all_the_same() -> None:
     end = told(look(attempt, [], at=21, **FAILED))
     assert end.lost_node
     assert "FailJobSet: why" in end.cause
+
+
+def test_start_of_a_pod_is_worth_a_word_only_when_it_takes_long() -> None:
+    attempt = attempt_of(gang())
+    starting = pod(0, restart=0, phase="Pending", state={"waiting": {"reason": "Creating"}})
+    warned = Sayings({starting["metadata"]["name"]: "FailedMount: no such claim"}, {})
+    assert look(attempt, [starting], at=0, sayings=warned) == []
+    assert attempt.why == ""
+    assert look(attempt, [], at=16, sayings=warned) == []
+    assert "FailedMount: no such claim" in attempt.why
+    assert look(attempt, [pod(0, restart=0), pod(1, restart=0)], at=17) == []
+    assert attempt.why == ""
+
+
+def test_pod_that_the_quota_forbids_is_missed_and_the_reason_told() -> None:
+    attempt = attempt_of(gang())
+    denied = Sayings({"train-a1-node-0": "FailedCreate: exceeded quota: pods"}, {})
+    for at in (0, 20):
+        assert look(attempt, [pod(0, restart=0)], at=at, sayings=denied) == []
+    assert attempt.why == "1 of 2 pods are made: FailedCreate: exceeded quota: pods"
+
+
+def test_worker_that_failed_is_named_by_its_number() -> None:
+    job = job_of(launch="workers", processes_per_node=4, attempt_id="attempt")
+    pods = [pod(3, phase="Failed", state=terminated(65, 50))]
+    assert told(look(attempt_of(job), pods, **FAILED)).rank == 3
