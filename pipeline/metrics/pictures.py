@@ -58,7 +58,10 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Spans:
-    """Text cut into pieces, each with a label ("" for none) that decides its colour."""
+    """Text cut into pieces, each with a label ("" for none) that decides its colour.
+
+    The labels "right", "near" and "wrong" have the colours that one expects.
+    """
 
     title: str
     pieces: Sequence[str]

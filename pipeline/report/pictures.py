@@ -39,8 +39,12 @@ _MAX_PIECES = 2_000
 _MAX_LINE_POINTS = 4_000
 _MAX_CELLS = 6_000
 """Cells of a heatmap whose values travel along, to be read under the pointer."""
+_WIDE_COLUMNS = 36
+"""A heatmap with more has the whole width of the page."""
 _WAVE_BARS = 240
 _NUM_COLOURS = 8
+_MEANT = {"right": 2, "near": 6, "wrong": 7}
+"""Labels whose colour says something."""
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, OverflowError),
     *(zipfile.BadZipFile, zlib.error),
@@ -187,6 +191,7 @@ def _heatmap(picture: Heatmap) -> dict[str, Any]:
         "gradient": heat_gradient(),
         "rows": rows,
         "columns": columns,
+        "wide": len(columns) > _WIDE_COLUMNS,
         "names_fit": len(rows) <= 40 and len(columns) <= 80,
         "cells": json.dumps({"rows": rows, "columns": columns, "values": cells} if cells else None),
     }
@@ -270,7 +275,12 @@ def _pixels(pixels: Any, ndim: int) -> Any:
 def _colours(labels: Any) -> dict[str, int]:
     """Label -> number of its colour, in order of appearance."""
     found = dict.fromkeys(labels)
-    return {label: number % _NUM_COLOURS for number, label in enumerate(found)}
+    others = [
+        n for n in range(_NUM_COLOURS) if n not in _MEANT.values() or not found.keys() & _MEANT
+    ]
+    return {
+        label: _MEANT.get(label, others[number % len(others)]) for number, label in enumerate(found)
+    }
 
 
 def _number(value: float) -> float | None:

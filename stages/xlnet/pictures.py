@@ -119,9 +119,11 @@ def _text(seen: SeenExample, pieces: Sequence[str]) -> Spans:
     for place, target in enumerate(seen.targets):
         is_first = seen.guesses[place, 0] == seen.tokens[target]
         is_near = is_first or seen.tokens[target] in seen.guesses[place]
-        labels[target] = "guessed" if is_first else "second or third guess" if is_near else "missed"
+        labels[target] = "right" if is_first else "near" if is_near else "wrong"
     texts = [pieces[token].replace(SPACE, " ") for token in seen.tokens]
-    return Spans("Held-out text with the predicted tokens", texts, labels)
+    return Spans(
+        "Held-out text: predicted right, near (second or third guess), wrong", texts, labels
+    )
 
 
 def _guesses(seen: SeenExample, pieces: Sequence[str]) -> Table:

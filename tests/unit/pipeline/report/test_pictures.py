@@ -89,6 +89,15 @@ def test_boxes_are_placed_and_coloured_by_their_first_word() -> None:
     assert first["colour"] == second["colour"]
 
 
+def test_spans_have_the_colours_that_their_labels_mean() -> None:
+    words = ["right", "x", "wrong", "near", "y"]
+    legend = dict(frame_of(Spans("t", words, words), 1).data["legend"])
+    assert (legend["right"], legend["near"], legend["wrong"]) == (2, 6, 7)
+    assert len(set(legend.values())) == 5
+    plain = dict(frame_of(Spans("t", list("abcdefgh"), list("abcdefgh")), 1).data["legend"])
+    assert sorted(plain.values()) == list(range(8))
+
+
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 WRONG: list[Picture] = [
     Heatmap("t", np.zeros((2, 2), np.float32), ["a"], ["x", "y"]),

@@ -89,7 +89,7 @@ def test_pictures_name_pieces_guesses_and_where_the_rest_went(method: Permutatio
     assert len(text.pieces) == len(seen.tokens)
     labelled = [place for place, label in enumerate(text.labels) if label]
     assert labelled == seen.targets.tolist()
-    guessed = [label == "guessed" for label in text.labels if label]
+    guessed = [label == "right" for label in text.labels if label]
     assert guessed == (seen.guesses[:, 0] == seen.tokens[seen.targets]).tolist()
     assert [row[0] for row in table.rows] == seen.targets.tolist()
     assert len(maps) == min(4, method.shape.model.num_heads)
