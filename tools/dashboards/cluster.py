@@ -8,10 +8,13 @@ from grafana_foundation_sdk.builders import dashboard
 from tools.dashboards.panels import Panel, Query, add, board, variable
 
 _S = 'pipeline=~"$pipeline", run=~"$run"'
-_PODS = (
+_JOIN = (
     "* on (namespace, pod) group_left (pipeline, run, stage) "
-    f"max by (namespace, pod, pipeline, run, stage) (pipeline_pod_info{{{_S}}})"
+    "max by (namespace, pod, pipeline, run, stage) "
 )
+_PODS = f"{_JOIN}(pipeline_pod_info{{{_S}}})"
+_ENDED_TOO = f"{_JOIN}(last_over_time(pipeline_pod_info{{{_S}}}[1d]))"
+"""A pod that has ended tells nothing of itself any more, and is asked about all the same."""
 
 
 def _by_pod(series: str) -> str:
@@ -169,7 +172,11 @@ PODS = (
     Panel(
         "Pods by phase",
         "From kube-state-metrics, of pods of these runs.",
-        (Query(f"sum by (stage, phase) (kube_pod_status_phase {_PODS})", "{{stage}} {{phase}}"),),
+        (
+            Query(
+                f"sum by (stage, phase) (kube_pod_status_phase {_ENDED_TOO})", "{{stage}} {{phase}}"
+            ),
+        ),
         minimum=0,
         stacked=True,
     ),
@@ -184,7 +191,8 @@ PODS = (
         "OOMKilled: raise resources.memory.",
         (
             Query(
-                f"sum by (stage, reason) (kube_pod_container_status_last_terminated_reason {_PODS})",
+                "sum by (stage, reason) "
+                f"(kube_pod_container_status_terminated_reason {_ENDED_TOO})",
                 "{{stage}} {{reason}}",
             ),
         ),

@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.metrics import names
-from tests.integration.monitoring.conftest import ROOT, Watched
+from tests.integration.monitoring.conftest import ROOT, Watched, watching
 
 DASHBOARDS = ("runs", "training", "cluster")
 VARIABLES = {
@@ -58,13 +59,29 @@ def _has_numbers(series: list[dict[str, Any]]) -> bool:
     return any(value != "NaN" for one in series for _, value in one["values"])
 
 
-def test_dashboards_every_query_runs_and_shows_the_run(watched: Watched) -> None:
+def _empty_panels(watched: Watched) -> set[str]:
+    """Panels with a query that found nothing."""
     empty = set()
     for asked in _asked("runs", "training"):
         series = watched.prometheus.range(asked.expr, watched.begin, watched.end)
         if not _has_numbers(series):
             empty.add(asked.title)
-    assert empty - SOMETIMES == set(NO_DATA_HERE)
+    return empty - SOMETIMES
+
+
+def test_dashboards_every_query_runs_and_shows_the_run(watched: Watched) -> None:
+    assert _empty_panels(watched) == set(NO_DATA_HERE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_dashboards_show_the_quickstart(tmp_path: Path) -> None:
+    """The example itself, with fewer steps."""
+    few = ("stages.pretrain.with.train.steps=110", "params.finetune.steps=40")
+    settings = [argument for setting in few for argument in ("--set", setting)]
+    dag = str(ROOT / "examples" / "quickstart" / "dag.yaml")
+    with watching(tmp_path, dag, *settings, timeout_seconds=1700) as watched:
+        assert _empty_panels(watched) == set(NO_DATA_HERE)
 
 
 def test_dashboards_of_the_cluster_are_understood(watched: Watched) -> None:
