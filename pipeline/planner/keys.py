@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -145,7 +146,9 @@ def _scalar(value: Any) -> KeyPart:
     return canonical_json(plain).decode()
 
 
+@cache
 def _version(library: str) -> str:
+    # Asked for every stage; reading a distribution's metadata takes a millisecond.
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:

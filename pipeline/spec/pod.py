@@ -6,6 +6,9 @@ from pipeline.spec.job import Job
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
+BY_HAND = "by-hand"
+"""Stands for the run of a stage that was rendered and applied, without one."""
+
 ORDER_VARIABLE = "PIPELINE_ORDER"
 """Path of the order's file in the pod."""
 ADDRESS_VARIABLE = "PIPELINE_MEETING_ADDRESS"
@@ -104,10 +107,11 @@ def attempt_path(run: str, stage_name: str, attempt: int, restart: str = "") -> 
     """Key of an attempt's folder in the store: logs, progress, metrics, pictures, ends.
 
     Args:
-        run: the run's id.
+        run: the run's id, or BY_HAND: that is no run, and not found among them.
         stage_name: `safe_name` of the stage's address.
         attempt: counts from 1.
         restart: how often the cluster restarted it by itself: each has a folder of its own.
     """
     suffix = f".{restart}" if restart not in ("", "0") else ""
-    return f"runs/{run}/stages/{stage_name}/{attempt}{suffix}"
+    root = run if run == BY_HAND else f"runs/{run}"
+    return f"{root}/stages/{stage_name}/{attempt}{suffix}"

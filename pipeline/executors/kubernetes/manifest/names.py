@@ -15,8 +15,6 @@ _MAX_BASE = 40
 _DIGEST_LENGTH = 10
 _MAX_PART = 14
 
-APPLIED_BY_HAND = "by-hand"
-"""Stands for the run in labels and folders of stages that were rendered and applied."""
 FIELD_MANAGER = "pipeline"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"

@@ -45,6 +45,8 @@ MARGIN_SECONDS = 15
 _SHM_GANG_BYTES = 2**30
 """NCCL's and gloo's shared buffers of ranks on one node; Docker's own 64 MiB is too little."""
 _SHM_BYTES = 64 * 2**20
+_AGENT_BYTES = 2**28
+"""What the agent needs beside its ranks; measured: 90 MB."""
 _HUNG_GRACE_SECONDS = 30
 _PROBE_SECONDS = 10
 _PROBE_FAILURES = 6
@@ -256,7 +258,7 @@ def _resources(order: PodOrder, settings: ClusterSettings) -> dict[str, Any]:
     limits: dict[str, str] = {}
     if asked.memory:
         # What lies in /dev/shm counts as the pod's memory.
-        limits["memory"] = str(num_bytes(asked.memory) * ranks + _shm_bytes(order))
+        limits["memory"] = str(num_bytes(asked.memory) * ranks + _shm_bytes(order) + _AGENT_BYTES)
     if asked.disk:
         limits["ephemeral-storage"] = str(num_bytes(asked.disk))
     if job.gpus_per_node:

@@ -7,7 +7,6 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.executors.kubernetes.manifest.checks import check_cluster, check_sources_are_here
-from pipeline.executors.kubernetes.manifest.names import APPLIED_BY_HAND
 from pipeline.executors.kubernetes.manifest.order import make_order
 from pipeline.executors.kubernetes.manifest.stages import stage_objects
 from pipeline.planner.digests import Digests
@@ -15,7 +14,7 @@ from pipeline.planner.keys import planned_stage
 from pipeline.planner.plan import PlannedStage
 from pipeline.spec.dag import Dag, Stage, environment_values
 from pipeline.spec.job import Job
-from pipeline.spec.pod import InputPort, Upstream
+from pipeline.spec.pod import BY_HAND, InputPort, Upstream
 from pipeline.spec.stage import Launch
 from pipeline.storage import Store
 
@@ -76,10 +75,10 @@ def _job(dag: Dag, planned: PlannedStage) -> Job:
     nodes, processes_per_node = processes.get(launch, (1, 1))
     return Job(
         pipeline=dag.name,
-        run=APPLIED_BY_HAND,
+        run=BY_HAND,
         stage=stage.address,
         attempt=1,
-        attempt_id=APPLIED_BY_HAND,
+        attempt_id=BY_HAND,
         kind=stage.kind,
         config=stage.config.model_dump(mode="json"),
         inputs={},

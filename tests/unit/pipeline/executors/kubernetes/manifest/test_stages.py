@@ -142,7 +142,7 @@ def test_resources_ask_for_what_all_ranks_of_a_node_need() -> None:
     )
     pod = _pod(job, gpu_resource="amd.com/gpu")
     expected = {
-        "memory": str((8 * 4 + 2) * 2**30),  # /dev/shm counts as memory
+        "memory": str((8 * 4 + 2) * 2**30 + 2**28),  # /dev/shm counts, and the agent
         "ephemeral-storage": str(10 * 2**30),
         "amd.com/gpu": "8",
     }
