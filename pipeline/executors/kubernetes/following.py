@@ -22,8 +22,6 @@ from pipeline.spec.job import Job
 from pipeline.spec.resources import NodeRange
 from pipeline.spec.stage import Launch
 
-_UNREACHABLE_SECONDS = 60.0
-"""On top of a pod's grace period: its node does not answer, and nobody will tell how it ended."""
 _BEHIND_SECONDS = 10.0
 """Each kind has a watch of its own: a workload's end may be heard before that of its pods."""
 _STARTING_SECONDS = 15.0
@@ -137,14 +135,23 @@ class Attempt:
         current = newest_pods(p for p in self.pods.values() if p.restart == workload.restarts)
         if workload.is_failing or self.failing == workload.restarts:
             steps += self._hasten(workload, current)
+        if workload.verdict:
+            return [*steps, *self._look_ended(workload, current, now)]
+        return [*steps, *self._look_going(workload, current, sayings, now)]
+
+    def _look_ended(self, workload: Workload, pods: Sequence[PodView], now: float) -> list[Step]:
         if workload.verdict == "complete":
-            return [*steps, Tell(AttemptEnd(self.job.attempt_id, 0, None, ""))]
-        if workload.verdict == "failed":
-            end = self._describe(first_failure(current), workload.message)
-            return [*steps, Tell(end)] if _is_over(current, self.job, now) else steps
-        if self.job.launch is Launch.PROCESS:
-            steps += self._tell_replaced_pod()
-        return [*steps, *self._look_pending(workload, current, sayings, now)]
+            return [Tell(AttemptEnd(self.job.attempt_id, 0, None, ""))]
+        end = self._describe(first_failure(pods), workload.message)
+        return [Tell(end)] if _are_over(pods, now) else []
+
+    def _look_going(
+        self, workload: Workload, pods: Sequence[PodView], sayings: Sayings, now: float
+    ) -> list[Step]:
+        if lost := [pod for pod in pods if pod.is_overdue(now)]:
+            return [self._give_up_node(lost[0])]
+        replaced = self._tell_replaced_pod() if self.job.launch is Launch.PROCESS else []
+        return [*replaced, *self._look_pending(workload, pods, sayings, now)]
 
     def _is_behind(self, workload: Workload, now: float) -> bool:
         """Whether a failure is known but not yet which pod's: that is heard in a moment."""
@@ -201,6 +208,17 @@ class Attempt:
         is_gang = self.job.launch is Launch.GANG
         return is_range and is_gang and self.job.nodes > resources.min_nodes
 
+    def _give_up_node(self, pod: PodView) -> EndIt:
+        """A pod that does not end blocks its Job for ever: the next attempt does without its node.
+
+        What may still run there has no lease any more.
+        """
+        cause = (
+            f"pod {pod.name} does not end: its {pod.place} does not answer. If the machine is gone, "
+            f"`kubectl delete node` or `kubectl delete pod --force {pod.name}` clears it away"
+        )
+        return EndIt(AttemptEnd(self.job.attempt_id, KILLED, None, cause, lost_node=True))
+
     def _tell_restart(self, workload: Workload) -> Tell:
         """The cluster has started a gang anew; how the start before ended."""
         before = [pod for pod in self.pods.values() if pod.restart < workload.restarts]
@@ -225,7 +243,7 @@ class Attempt:
     def _look_gone(self, now: float) -> list[Step]:
         """The workload was deleted: by us, or by somebody else."""
         pods = newest_pods(self.pods.values())
-        if not _is_over(pods, self.job, now):
+        if not _are_over(pods, now):
             return []
         if self.ending is not None:
             return [Tell(self.ending)]
@@ -271,9 +289,6 @@ class Attempt:
         )
 
 
-def _is_over(pods: Iterable[PodView], job: Job, now: float) -> bool:
+def _are_over(pods: Iterable[PodView], now: float) -> bool:
     """Whether nothing runs any more: ended, gone, or long overdue on a node that must be gone."""
-    limit = now - job.grace_seconds - _UNREACHABLE_SECONDS
-    return all(
-        pod.is_over or (pod.asked_to_end is not None and pod.asked_to_end < limit) for pod in pods
-    )
+    return all(pod.is_over or pod.is_overdue(now) for pod in pods)

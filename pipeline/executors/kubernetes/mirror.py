@@ -17,6 +17,8 @@ from pipeline.executors.kubernetes.wire import ApiError, Stream
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0
+_REFUSED_SECONDS = 90.0
+"""A server that has just started refuses for a moment what it will allow."""
 _HEALTHY_SECONDS = 5.0
 """A watch that lived so long begins with short pauses again."""
 _log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Mirror:
         self._changes: dict[tuple[str, str], Object] = {}
         self._waiting = {one.resource.plural for one in kinds}
         self._failures: dict[str, ApiError] = {}
+        self._failing_since: dict[str, float] = {}
         self._streams: dict[str, Stream] = {}
         self._end = threading.Event()
         self._threads = [
@@ -78,14 +81,13 @@ class Mirror:
         deadline = time.monotonic() + timeout_seconds
         with self._condition:
             while self._waiting:
-                self._raise_refused()
+                self._raise_refused(0.0)
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._condition.wait(left):
                     names = ", ".join(sorted(self._waiting))
                     why = "; ".join(str(one) for one in self._failures.values())
                     msg = f"{names} of namespace {self._cluster.namespace} could not be listed"
                     raise ApiError(0, "Unreachable", f"{msg}: {why or 'no answer'}")
-            self._raise_refused()
 
     def objects(self, resource: Resource) -> Mapping[str, Object]:
         """Name -> object of a kind, as last seen."""
@@ -106,7 +108,7 @@ class Mirror:
         with self._condition:
             if not self._changes:
                 self._condition.wait(timeout_seconds)
-            self._raise_refused()
+            self._raise_refused(_REFUSED_SECONDS)
             changes, self._changes = self._changes, {}
             return changes
 
@@ -120,9 +122,10 @@ class Mirror:
         for thread in self._threads:
             thread.join(5.0)
 
-    def _raise_refused(self) -> None:
-        for error in self._failures.values():
-            if error.status in (401, 403, 404):
+    def _raise_refused(self, patience_seconds: float) -> None:
+        for plural, error in self._failures.items():
+            seconds = time.monotonic() - self._failing_since[plural]
+            if error.status in (401, 403, 404) and seconds >= patience_seconds:
                 raise error
 
     # --- in the thread of a kind
@@ -168,14 +171,19 @@ class Mirror:
                     self._changes[plural, name] = item
             self._objects[plural] = dict(items)
             self._waiting.discard(plural)
-            self._failures.pop(plural, None)
+            self._works(plural)
             self._condition.notify_all()
 
     def _failed(self, plural: str, error: ApiError) -> None:
         _log.warning("watching %s: %s", plural, error)
         with self._condition:
             self._failures[plural] = error
+            self._failing_since.setdefault(plural, time.monotonic())
             self._condition.notify_all()
+
+    def _works(self, plural: str) -> None:
+        self._failures.pop(plural, None)
+        self._failing_since.pop(plural, None)
 
     def _watch(self, kind: Watched, version: str) -> str:
         """Takes changes in until the stream ends; the version to go on from."""
@@ -186,7 +194,7 @@ class Mirror:
         if self._end.is_set():
             stream.close()
         with self._condition:
-            self._failures.pop(plural, None)
+            self._works(plural)
         for line in stream:
             try:
                 event = json.loads(line)

@@ -32,6 +32,8 @@ _NOT_ITS_FAULT = frozenset(
 )
 """`status.reason` of pods that a node turned away or took down with it."""
 _MAX_LINE = 300
+_OVERDUE_SECONDS = 60.0
+"""A kubelet that lives has told by then."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class PodView:
         restart: how often the JobSet had been restarted when it was made.
         is_deleted: gone; what is told is its last state.
         asked_to_end: when its deletion was asked for, None when it was not.
+        due: when it has to have ended then.
         is_running: its container has started and not ended.
         unschedulable: the scheduler's message; "" when it has a node.
         stuck: reason and message of a container that cannot start, ("", "") when it can.
@@ -82,6 +85,7 @@ class PodView:
     created: float
     is_deleted: bool
     asked_to_end: float | None
+    due: float | None
     is_running: bool
     unschedulable: str
     stuck: tuple[str, str]
@@ -91,6 +95,10 @@ class PodView:
     def place(self) -> str:
         """`node worker-2`, or that it never had one."""
         return f"node {self.node}" if self.node else "no node"
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it should have ended long ago: its node does not answer, and nobody will tell."""
+        return not self.is_over and self.due is not None and now > self.due + _OVERDUE_SECONDS
 
     @property
     def is_over(self) -> bool:
@@ -135,9 +143,8 @@ def view_pod(pod: Mapping[str, Any]) -> PodView:
     labels = metadata.get("labels") or {}
     state = _agent_state(status)
     scheduled = _condition(status, "PodScheduled")
-    asked = moment(metadata.get("deletionTimestamp"))
-    if asked is not None:
-        asked -= float(metadata.get("deletionGracePeriodSeconds") or 0)
+    due = moment(metadata.get("deletionTimestamp"))
+    grace = float(metadata.get("deletionGracePeriodSeconds") or 0)
     waiting = state.get("waiting") or {}
     return PodView(
         name=metadata["name"],
@@ -148,7 +155,8 @@ def view_pod(pod: Mapping[str, Any]) -> PodView:
         node=(pod.get("spec") or {}).get("nodeName") or "",
         created=moment(metadata.get("creationTimestamp")) or 0.0,
         is_deleted=bool(pod.get("deleted")),
-        asked_to_end=asked,
+        asked_to_end=None if due is None else due - grace,
+        due=due,
         is_running="running" in state and status.get("phase") == "Running",
         unschedulable=(
             scheduled.get("message", "not scheduled")

@@ -24,7 +24,9 @@ def test_dag_of_workers_process_and_gang_runs_and_is_reused(shell: Shell) -> Non
     state = shell.finish(shell.run())
     assert state.counts() == {"done": 3}
     assert shell.cluster.server.most_watching == {"pods": 1, "jobs": 1, "jobsets": 1, "events": 1}
-    assert "rank-0.log" in str(list((shell.folder / "store").rglob("logs/*")))
+    place = ("--store", str(shell.folder / "store"))
+    assert "committed out as" in shell.say("logs", state.run, "gang", "--all-ranks", *place)
+    assert "gang: done in" in shell.say("attach", state.run, *place)
 
 
 def test_runner_killed_and_resumed_takes_up_the_gang_that_went_on(shell: Shell) -> None:

@@ -133,12 +133,25 @@ def test_gang_that_was_preempted_keeps_its_time_to_save() -> None:
 
 
 def test_pod_on_a_dead_node_is_not_waited_for_for_ever() -> None:
-    attempt = attempt_of(gang(grace_seconds=100))
+    attempt = attempt_of(gang())
     crashed = pod(0, restart=0, phase="Failed", state=terminated(1, 50))
-    stuck = pod(1, restart=0, deleted_at=60)
+    stuck = pod(1, restart=0, deleted_at=60, grace=100)
     attempt._hastened = 0
-    assert look(attempt, [crashed, stuck], at=200, **FAILED) == []
+    assert look(attempt, [crashed, stuck], at=219, **FAILED) == []
     assert told(look(attempt, [], at=60 + 100 + 61, **FAILED)).exit_code == 1
+
+
+def test_pod_that_a_dead_node_keeps_ends_the_attempt_and_the_next_does_without() -> None:
+    attempt = attempt_of(gang())
+    pods = [pod(0, restart=0), pod(1, restart=0, node="dead", deleted_at=60, grace=100)]
+    assert look(attempt, pods, at=219) == []
+    (step,) = look(attempt, [], at=221)
+    assert isinstance(step, EndIt)
+    assert step.end.lost_node
+    assert "node dead does not answer" in step.end.cause
+    attempt.ending, attempt.is_asked = step.end, True
+    ended = pod(0, restart=0, phase="Failed", state=terminated(75, 230), gone=True)
+    assert told(look(attempt, [ended], at=231, gone=True)) == step.end
 
 
 def test_restart_by_the_cluster_is_told_with_the_cause_and_the_attempt_goes_on() -> None:
