@@ -23,17 +23,23 @@ class Pace:
         self._first: dict[str, Progress] = {}
 
     def text(self, stage: StageState) -> str:
-        """`step 120/500 24%  3.1k tokens/s  loss 5.2  ETA 2m05s`; empty when nothing is known."""
+        """`step 120/500 24%  3.1k tokens/s  loss 5.2  ETA 2m05s`; "" unless it runs.
+
+        Outside its steps what it is at comes first: `evaluating, batch 7  step 500/500`.
+        """
         if stage.status is not StageStatus.RUNNING or not stage.attempts:
             return ""
         attempt = stage.attempts[-1]
         progress = read_progress(Path(attempt.folder) / "progress.json")
         if progress is None:
-            return ""
-        first = self._first.setdefault(attempt.attempt_id, progress)
-        parts = [f"step {progress.step}/{progress.total_steps}"]
+            return "starting"
+        parts = [progress.phase] if progress.phase else []
         if progress.total_steps:
-            parts.append(f"{progress.step / progress.total_steps:.0%}")
+            parts.append(f"step {progress.step}/{progress.total_steps}")
+        if progress.phase or not progress.total_steps:
+            return "  ".join(parts)
+        first = self._first.setdefault(attempt.attempt_id, progress)
+        parts.append(f"{progress.step / progress.total_steps:.0%}")
         if progress.rate > 0:
             parts.append(rate(progress.rate, progress.unit))
         if progress.loss is not None:

@@ -22,6 +22,7 @@ class Progress:
         rate: units a second.
         unit: what the rate counts, e.g. "tokens", "documents".
         time: when it was told, Unix time.
+        phase: what the stage is at outside its steps, e.g. "evaluating"; "" within them.
     """
 
     step: int
@@ -30,6 +31,7 @@ class Progress:
     rate: float
     unit: str
     time: float
+    phase: str = ""
 
 
 def read_progress(path: Path) -> Progress | None:

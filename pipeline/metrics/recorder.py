@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from typing_extensions import override
@@ -54,6 +54,9 @@ class NullRecorder:
     def progress(
         self, step: int, total_steps: int, loss: float | None, rate: float, unit: str
     ) -> None:
+        """Nothing."""
+
+    def phase(self, what: str) -> None:
         """Nothing."""
 
     def show(self, picture: Picture, step: int) -> None:
@@ -217,6 +220,7 @@ class FileRecorder:
             folder / METRICS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
         self._progress = ProgressFile(folder / PROGRESS_FILE)
+        self._snapshot = Progress(0, 0, None, 0.0, "", 0.0)
         self._tensorboard = TensorBoardFile(folder / TENSORBOARD_FOLDER)
         self._series = _Series(folder / SERIES_FOLDER / "0", takes=lambda _: True)
         self._totals: dict[str, float] = {}
@@ -262,9 +266,17 @@ class FileRecorder:
         """What progress.json says from now on; Prometheus sees all that was told before it."""
         loss = loss if loss is not None and math.isfinite(loss) else None
         rate = rate if math.isfinite(rate) else 0.0
-        snapshot = Progress(step, total_steps, loss, rate, unit, time.time())
-        self._try(lambda: self._progress.put(snapshot))
+        self._snapshot = Progress(step, total_steps, loss, rate, unit, time.time())
+        self._try(lambda: self._progress.put(self._snapshot))
         self._try(self._series.flush)
+
+    def phase(self, what: str) -> None:
+        """What progress.json says beside the last step; a new phase is seen at once."""
+        is_new = what.partition(",")[0] != self._snapshot.phase.partition(",")[0]
+        self._snapshot = replace(self._snapshot, phase=what, time=time.time())
+        self._try(lambda: self._progress.put(self._snapshot))
+        if is_new:
+            self._try(self._progress.flush)
 
     def show(self, picture: Picture, step: int) -> None:
         """One file in pictures/."""

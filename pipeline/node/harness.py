@@ -1,9 +1,12 @@
 """What a worker does around the stage's own code: inputs in, context, outputs committed."""
 
+import copy
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -64,6 +67,9 @@ def run_stage(
         port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
         for port in ports
     }
+    if job.launch is Launch.GANG and world.rank == 0:
+        _log.info("configuration: %s", _shown_config(job))
+    recorder.phase("running")
     try:
         run(
             StageContext(
@@ -81,6 +87,7 @@ def run_stage(
                 input_stages=job.input_stages,
             )
         )
+        recorder.phase("handing in the outputs")
     finally:
         recorder.close()
     if world.rank == 0:
@@ -113,6 +120,17 @@ def _open_inputs(
         else [artifacts.open(digest) for digest in digests]
         for port, digests in inputs.items()
     }
+
+
+def _shown_config(job: Job) -> str:
+    """The configuration with `${env.NAME}` where a value came from the environment."""
+    config = copy.deepcopy(job.config)
+    for one in job.environment:
+        place: Any = config
+        for key in one.path[:-1]:
+            place = place[key]
+        place[one.path[-1]] = "".join(f"${{env.{name}}}" for name in one.variables)
+    return json.dumps(config)
 
 
 def _check_scores(port: str, folder: Path, promised: set[str]) -> None:

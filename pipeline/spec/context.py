@@ -61,6 +61,12 @@ class Recorder(Protocol):
     ) -> None:
         """How far the stage is: what a live line shows; `rate` is `unit`s a second."""
 
+    def phase(self, what: str) -> None:
+        """What it is at outside its steps; until `progress` is told again.
+
+        A count comes after a comma, "reading, 300 files", and is shown now and then.
+        """
+
 
 class State(Protocol):
     """A durable folder that outlives the attempt: where checkpoints are."""

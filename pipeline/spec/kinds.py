@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import lru_cache
 from importlib import metadata
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,7 +136,15 @@ def _from_file(file: Path, name: str) -> StageSpec:
         specs = [key for key, value in vars(module).items() if isinstance(value, StageSpec)]
         msg = f"{file} has no {name}. {did_you_mean(name, specs, 'Stage kinds in it')}"
         raise UserError(msg)
-    return _checked(getattr(module, name), f"{file}:{name}")
+    found = _checked(getattr(module, name), f"{file}:{name}")
+    entry_module, _, entry = found.run.partition(":")
+    # What lies in another module may need torch to be looked at; a worker will tell.
+    if entry_module == file.stem and not callable(getattr(module, entry, None)):
+        functions = [key for key, value in vars(module).items() if isfunction(value)]
+        hint = did_you_mean(entry, functions, "Functions in it")
+        msg = f"{file}:{name} says run={found.run!r}, and the file has no such function. {hint}"
+        raise UserError(msg)
+    return found
 
 
 def _checked(found: object, where: str) -> StageSpec:

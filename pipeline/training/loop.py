@@ -1,5 +1,6 @@
 """The training loop: one for every method and engine."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -110,6 +111,8 @@ class _Run:
         )
         # Before the engine wraps the model: ZeRO replaces what a parameter holds, not the parameter.
         self._coverage: CoverageCheck | None = CoverageCheck(method.model)
+        if world.rank == 0:
+            _tell_sizes(method.model, config, world, num_micro)
         self._engine: Engine = build_engine(
             method.model, world, config, engine=ctx.engine, rule=rule, num_micro=num_micro
         )
@@ -127,6 +130,7 @@ class _Run:
 
     def train(self) -> TrainResult:
         """Runs the steps that are left, then evaluates."""
+        self._telemetry.phase("looking for a checkpoint")
         self._step = self._saved_step = self._checkpoints.restore(
             self._engine, self._method, self._buffers
         )
@@ -147,7 +151,7 @@ class _Run:
             while self._step < self._config.steps:
                 self._one_step(loader.take())
         self._save()
-        with self._stopping():
+        with self._stopping("evaluating"):
             self._ask_to_stop()
         scores = self._evaluate()
         loss = None if self._seen is None else self._seen.loss
@@ -155,7 +159,7 @@ class _Run:
 
     def hand_over(self, output: Path | None, finish: Callable[[nn.Module], None] | None) -> None:
         """Lets the caller use the trained model, and writes it."""
-        with self._stopping(), self._engine.evaluation():
+        with self._stopping("finishing"), self._engine.evaluation():
             if finish is not None:
                 finish(self._engine.model)
             if output is not None:
@@ -212,12 +216,21 @@ class _Run:
         return weight, seconds
 
     @contextmanager
-    def _stopping(self) -> Iterator[None]:
+    def _stopping(self, phase: str) -> Iterator[None]:
         """Ends in Preempted when a rank is asked to stop, before any forward pass inside.
+
+        Tells the `phase`, and how many passes it took so far.
 
         An evaluation may take longer than the grace period. All ranks ask, so all leave together.
         """
-        hook = self._engine.model.register_forward_pre_hook(lambda *_: self._ask_to_stop())
+        passes = itertools.count(1)
+
+        def before_pass(*_: object) -> None:
+            self._telemetry.phase(f"{phase}, batch {next(passes)}")
+            self._ask_to_stop()
+
+        self._telemetry.phase(phase)
+        hook = self._engine.model.register_forward_pre_hook(before_pass)
         try:
             yield
         except _AskedToStop:
@@ -240,6 +253,7 @@ class _Run:
         self._saved_time = time.monotonic()
         if self._step == self._saved_step:
             return
+        self._telemetry.phase("saving a checkpoint")
         with self._way_back():
             self._numbers.check(self._world)
         try:
@@ -302,7 +316,7 @@ class _Run:
         """The method's scores over all ranks, recorded."""
         begin = time.perf_counter()
         seed_torch(self._ctx.seed, "evaluate", self._step, self._world.rank)
-        with self._stopping(), self._engine.evaluation():
+        with self._stopping("evaluating"), self._engine.evaluation():
             mine = self._method.evaluate(self._engine.model)
         pairs = [float(number) for pair in mine.values() for number in pair]
         sums = self._world.sum(pairs) if mine else []
@@ -347,6 +361,21 @@ def _num_micro(config: TrainConfig, ctx: StageContext[Any], world: TrainingWorld
         )
         raise ConfigError(msg)
     return per_rank // micro
+
+
+def _tell_sizes(
+    model: nn.Module, config: TrainConfig, world: TrainingWorld, num_micro: int
+) -> None:
+    logger.info(
+        "%s parameters, %s of them trained; %d steps of %d examples: %d ranks on %s, %d passes each",
+        f"{sum(one.numel() for one in model.parameters()):,}",
+        f"{sum(one.numel() for one in model.parameters() if one.requires_grad):,}",
+        config.steps,
+        config.global_batch_size,
+        world.size,
+        world.device,
+        num_micro,
+    )
 
 
 def _running_buffers(model: nn.Module) -> dict[str, Tensor]:

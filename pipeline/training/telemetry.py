@@ -25,6 +25,8 @@ from pipeline.training.world import TrainingWorld
 _log = logging.getLogger(__name__)
 
 _MEMORY_EVERY_SECONDS = 5.0
+_LINE_EVERY_SECONDS = 5.0
+"""A long training leaves lines by the hundred thousand, not by the million."""
 _COUNTED = (
     names.TRAIN_STEPS_TOTAL,
     names.TRAIN_SAMPLES_TOTAL,
@@ -82,7 +84,7 @@ class Telemetry:
         self._pauses = 0.0
         self._loss: float | None = None
         self._skipped = 0
-        self._memory_told = float("-inf")
+        self._memory_told = self._line_told = float("-inf")
         self._alloc_retries = self._ooms = 0
         rank = str(world.rank)
         self._data_wait = labelled(names.TRAIN_DATA_WAIT_SECONDS_TOTAL, rank=rank)
@@ -115,6 +117,24 @@ class Telemetry:
         for name, value in seen.scores.items():
             scalar(labelled(names.TRAIN_SCORE, score=name), value, step)
         self._memory()
+        now = time.monotonic()
+        is_last = step == self._config.steps
+        if self._world.rank == 0 and (is_last or now - self._line_told >= _LINE_EVERY_SECONDS):
+            self._line_told = now
+            norm = "" if seen.grad_norm is None else f"  gradient {seen.grad_norm:.4g}"
+            _log.info(
+                "step %d/%d  loss %.5g%s  rate %.4g%s",
+                step,
+                self._config.steps,
+                seen.loss,
+                norm,
+                learning_rate,
+                "".join(f"  {name} {value:.4g}" for name, value in seen.scores.items()),
+            )
+
+    def phase(self, what: str) -> None:
+        """What the training is at between its steps."""
+        self._recorder.phase(what)
 
     def scaler(self, step: int, scale: float, num_updates: int) -> None:
         """The loss scale of fp16, and the steps that it made the optimizer leave out."""
@@ -160,6 +180,9 @@ class Telemetry:
         """An evaluation's scores, and how long it took."""
         for name, value in scores.items():
             self._recorder.scalar(labelled(names.EVAL_SCORE, score=name), value, step)
+        if self._world.rank == 0:
+            told = "  ".join(f"{name} {value:.5g}" for name, value in scores.items())
+            _log.info("evaluated after step %d in %.1f s: %s", step, seconds, told)
         self._pause("eval", seconds)
 
     def checkpoint(self, saved: Saved) -> None:

@@ -24,6 +24,7 @@ class KeptRecorder:
         self.observed: dict[str, list[float]] = {}
         self.prepared: set[str] = set()
         self.steps: list[tuple[int, int]] = []
+        self.phases: list[str] = []
 
     def scalar(self, name: str, value: float, step: int) -> None:
         self.scalars.setdefault(name, {})[step] = value
@@ -39,6 +40,9 @@ class KeptRecorder:
 
     def prepare(self, *metrics: Metric) -> None:
         self.prepared |= {metric.name for metric in metrics}
+
+    def phase(self, what: str) -> None:
+        self.phases.append(what)
 
     def progress(
         self, step: int, total_steps: int, loss: float | None, rate: float, unit: str

@@ -220,8 +220,19 @@ def test_pace_goes_by_its_own_first_look_once_it_has_two(tmp_path: Path) -> None
     assert pace.text(StageState("a", "k", "gang", "p", StageStatus.DONE)) == ""
 
 
-def test_pace_without_progress_is_silent(tmp_path: Path) -> None:
-    assert Pace().text(_running(tmp_path, began=0.0)) == ""
+def test_pace_without_progress_is_starting(tmp_path: Path) -> None:
+    assert Pace().text(_running(tmp_path, began=0.0)) == "starting"
+
+
+@pytest.mark.parametrize(
+    ("total", "text"), [(0, "reading, 3 files"), (20, "reading, 3 files  step 20/20")]
+)
+def test_pace_outside_the_steps_says_what_the_stage_is_at(
+    tmp_path: Path, total: int, text: str
+) -> None:
+    file = ProgressFile(tmp_path / "progress.json")
+    file.put(Progress(total, total, None, 9.0, "tokens", 0.0, "reading, 3 files"))
+    assert Pace().text(_running(tmp_path, began=0.0)) == text
 
 
 def test_numbers_are_short() -> None:

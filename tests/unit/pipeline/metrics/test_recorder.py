@@ -75,6 +75,23 @@ def test_progress_with_a_loss_that_is_no_number_says_none(tmp_path: Path) -> Non
     assert (progress.loss, progress.rate) == (None, 0.0)
 
 
+def test_phase_stands_beside_the_last_step_until_the_next(tmp_path: Path) -> None:
+    recorder = FileRecorder(tmp_path)
+    told = []
+    recorder.progress(3, 5, None, 1.0, "samples")
+    for phase in ("evaluating", "evaluating, batch 1", "saving"):
+        recorder.phase(phase)
+        progress = read_progress(tmp_path / "progress.json")
+        assert progress is not None
+        told.append((progress.step, progress.phase))
+    recorder.progress(4, 5, None, 1.0, "samples")
+    recorder.close()
+    last = read_progress(tmp_path / "progress.json")
+    assert told == [(3, "evaluating"), (3, "evaluating"), (3, "saving")]
+    assert last is not None
+    assert (last.step, last.phase) == (4, "")
+
+
 def test_read_progress_of_a_torn_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "progress.json").write_text('{"step": 3')
     assert read_progress(tmp_path / "progress.json") is None

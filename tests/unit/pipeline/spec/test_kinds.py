@@ -75,6 +75,13 @@ def test_load_entry_of_a_file_kind_may_be_in_a_package(tmp_path: Path) -> None:
         load_entry(load_kind(f"{tmp_path}/mine.py:NOWHERE"), kind)
 
 
+def test_resolve_kind_of_a_file_whose_function_is_misspelled_says_so(tmp_path: Path) -> None:
+    text = TOYS.read_text()
+    (tmp_path / "toys.py").write_text(text.replace('run="toys:train"', 'run="toys:trian"'))
+    with pytest.raises(UserError, match=r"TRAIN says run='toys:trian'.* Did you mean train\?"):
+        resolve_kind("./toys.py:TRAIN", tmp_path)
+
+
 def test_resolve_kind_sees_a_changed_file(tmp_path: Path) -> None:
     shutil.copy(TOYS, tmp_path / "toys.py")
     assert resolve_kind("toys.py:CUT", tmp_path).name == "toy.cut"

@@ -1,5 +1,6 @@
 """The loop in one process: what it computes, records and refuses."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,25 @@ def test_train_records_loss_scores_and_counters(tmp_path: Path) -> None:
     assert list(recorder.scalars["eval_score{score=error}"]) == [2, 4, 6]
     assert recorder.counts["train_samples_total"] == 48
     assert set(recorder.scalars) >= {"train_grad_norm", "train_learning_rate"}
+
+
+def test_train_tells_its_size_its_steps_and_what_it_is_at(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ctx = context(tmp_path)
+    with caplog.at_level(logging.INFO, "pipeline.training"):
+        train(Regression(), train_config(evaluate_every=4), ctx)
+    num = sum(one.numel() for one in Regression().model.parameters())
+    assert f"{num} parameters, {num} of them trained; 6 steps of 8 examples" in caplog.text
+    lines = [line for line in caplog.messages if line.startswith("step ")]
+    # The first and the last: a quick training does not fill the log.
+    assert [line.split()[1] for line in lines] == ["1/6", "6/6"]
+    assert all("  loss " in line and "  squared_error " in line for line in lines)
+    assert "evaluated after step 4 in " in caplog.text
+    phases = recorder_of(ctx).phases
+    assert phases[0] == "looking for a checkpoint"
+    assert phases[-3:] == ["evaluating", "evaluating, batch 1", "finishing"]
+    assert "saving a checkpoint" in phases
 
 
 class BrokenAt(Regression):
