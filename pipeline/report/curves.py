@@ -21,6 +21,8 @@ MAX_POINTS = 260_000
 _MAX_BUCKETS = 4_000
 """Of one curve: four times the pixels of a wide chart, so that zooming in shows more."""
 _MIN_BUCKETS = 24
+MAX_CURVES = MAX_POINTS // (2 * _MIN_BUCKETS)
+"""More cannot be drawn within the budget; a stage that invents names must not blow up the page."""
 _FIRST = ("train_loss", "eval_score", "train_grad_norm", "train_learning_rate")
 _NO_CURVE = {names.TRAIN_STEP.name}
 """A line from corner to corner."""

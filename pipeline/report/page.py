@@ -10,7 +10,7 @@ from importlib import metadata, resources
 
 from markupsafe import Markup
 
-from pipeline.report.curves import Curve, curves_of, non_finite, pack
+from pipeline.report.curves import MAX_CURVES, Curve, curves_of, non_finite, pack
 from pipeline.report.gather import RunReader
 from pipeline.report.notes import Note
 from pipeline.report.pictures import Gallery
@@ -53,6 +53,10 @@ class Report:
         albums, picture_notes = self._gallery.albums(view.state)
         curves = curves_of(views)
         notes = [*view.notes, *_not_finite(curves), *picture_notes]
+        if len(curves) > MAX_CURVES:
+            text = f"{len(curves) - MAX_CURVES} of {len(curves)} curves are left out"
+            notes.append(Note("warning", "run", text))
+            curves = curves[:MAX_CURVES]
         if len(notes) > _MAX_NOTES:
             more = Note("warning", "run", f"{len(notes) - _MAX_NOTES} more lines are left out")
             notes = [*notes[:_MAX_NOTES], more]

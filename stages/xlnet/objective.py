@@ -42,6 +42,9 @@ class PermutationLM:
     The loss is the sum over targets of -log p(token | what precedes it in the order); its weight
     is the number of targets, SEP and CLS and unused places left out.
 
+    Attributes:
+        seen: an example of the newest evaluation and what was predicted; on rank 0 alone.
+
     Source: Yang et al. 2019, arXiv:1906.08237, section 2.3 eq. 5.
     """
 
