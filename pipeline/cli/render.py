@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline.runner.record import Request
     from pipeline.spec.dag import Dag
 
+_MAX_FILE_NAME = 60
+
 Folder = Annotated[
     Path | None,
     typer.Option("-o", "--output-dir", metavar="DIR", help="Writes files there; default: prints."),
@@ -73,6 +75,7 @@ def _stage_files(dag: Dag) -> Mapping[str, list[dict[str, Any]]]:
     import os
 
     from pipeline.cli.session import workdir
+    from pipeline.executors.kubernetes.manifest.names import slug
     from pipeline.executors.kubernetes.manifest.whole import render_stages
 
     rendered = render_stages(dag, environ=os.environ, workdir=workdir())
@@ -84,7 +87,7 @@ def _stage_files(dag: Dag) -> Mapping[str, list[dict[str, Any]]]:
         )
     width = len(str(len(rendered)))
     return {
-        f"{number:0{width}}-{one.objects[0]['metadata']['name']}": one.objects
+        f"{number:0{width}}-{slug(one.address, _MAX_FILE_NAME)}": one.objects
         for number, one in enumerate(rendered, 1)
         if one.objects
     }

@@ -140,7 +140,7 @@ class Hub:
                 del self._lines[node]
                 line.close()
                 if node not in self._ends:
-                    self._take_in(node, _gone(node), wait=LOST_SECONDS)
+                    self._lose(node)
         signals, self._signals = self._signals, []
         return signals
 
@@ -190,13 +190,21 @@ class Hub:
             self._lines[node].close()
         self._lines[node] = line
 
-    def _take_in(self, node: int, end: NodeExit, wait: float = SETTLE_SECONDS) -> None:
+    def _take_in(self, node: int, end: NodeExit) -> None:
         self._ends[node] = end
-        if end.exit_code == 0:
-            return
+        if end.exit_code != 0:
+            preempted = end.exit_code == WorkerExit.PREEMPTED
+            self._alarm("stop" if preempted else "peer failed", SETTLE_SECONDS)
+
+    def _lose(self, node: int) -> None:
+        self._ends[node] = _gone(node)
+        # Whatever the end counts as: without that node the others can save nothing together.
+        self._alarm("peer failed", LOST_SECONDS)
+
+    def _alarm(self, signal: Signal, settle_seconds: float) -> None:
+        """Tells all nodes whose ranks still run."""
         if self._settle_at is None:
-            self._settle_at = time.monotonic() + wait
-        signal: Signal = "stop" if end.exit_code == WorkerExit.PREEMPTED else "peer failed"
+            self._settle_at = time.monotonic() + settle_seconds
         for other, line in self._lines.items():
             if other not in self._ends:
                 line.send(signal=signal)
