@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,18 +22,26 @@ def _relu6_(x: Tensor) -> Tensor:
     return functional.hardtanh(x, 0.0, 6.0, inplace=True)
 
 
-# The others need their input in the backward pass: in place they would only copy it first.
+def _silu(x: Tensor) -> Tensor:
+    """The backward pass needs the input: in place it would only be copied first."""
+    return functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def _hard_swish(x: Tensor) -> Tensor:
+    return functional.hardswish(x, inplace=not torch.is_grad_enabled())
+
+
 _FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "identity": _identity,
     "relu": _relu_,
     "relu6": _relu6_,
-    "silu": functional.silu,
-    "hard_swish": functional.hardswish,
+    "silu": _silu,
+    "hard_swish": _hard_swish,
     "sigmoid": Tensor.sigmoid,
     "hard_sigmoid": functional.hardsigmoid,
 }
 
 
 def activation_function(name: Activation) -> Callable[[Tensor], Tensor]:
-    """The function; `relu` and `relu6` overwrite their argument."""
+    """The function; it may overwrite its argument (`relu` always does)."""
     return _FUNCTIONS[name]

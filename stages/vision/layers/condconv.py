@@ -21,7 +21,9 @@ Form = Literal["auto", "loop", "grouped", "gemm", "mixture"]
 - `grouped`: one convolution with the examples side by side as groups.
 - `gemm`: one batched matrix product; taps gathered first where the kernel is larger than 1x1.
 - `mixture`: a convolution with all experts, then the mixture of their outputs.
-- `auto`: the fastest on CPU and GPU by measurement; see `CondConv2d`.
+- `auto`: by measurement on CPUs (a GPU's is by reckoning): `grouped` for depthwise kernels, `gemm`
+  for 1x1 ones; for larger ones `loop` with one example, else `gemm`, or on a GPU `grouped`, since
+  gathering taps takes kernel^2 times the memory.
 """
 
 
@@ -154,7 +156,13 @@ class CondConv2d(nn.Module):
     def _chosen(self, x: Tensor) -> Form:
         if torch.compiler.is_compiling() or torch.compiler.is_exporting():
             return "gemm"  # the others have the batch size in a number of groups or of calls
-        return "loop" if x.shape[0] == 1 else "grouped"
+        if self.groups > 1:
+            return "grouped"
+        if self.window.kernel == 1:
+            return "gemm"
+        if x.shape[0] == 1:
+            return "loop"
+        return "gemm" if x.device.type == "cpu" else "grouped"
 
     def _grouped(self, x: Tensor, kernels: Tensor) -> Tensor:
         batch, channels, height, width = x.shape

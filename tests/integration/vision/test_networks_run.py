@@ -25,7 +25,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "mbconv_tiny": {},
     "mobilenetv3_small_0.35": {},
     "efficientnet_b0": {"width": 0.25},
-    "cc_mobilenetv2_0.35_4e": {},
+    "cc_mobilenetv2_0.35_4e": {"conditional": {"begin_block": 16}},
     "cc_efficientnet_b0_4e": {"width": 0.25},
     "aa_mnasnet_a1_0.5": {},
     "aa_wrn_10_1": {"attention": {"image_size": [64, 64]}},

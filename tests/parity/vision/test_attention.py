@@ -8,7 +8,7 @@ from stages.vision.layers.attention import Form, Heads, RelativeAttention
 from tests.parity.vision.naive_attention import naive_attention
 
 TOLERANCE = 1e-12  # float64, sums in another order
-FORMS: tuple[Form, ...] = ("auto", "augmented", "bias")
+FORMS: tuple[Form, ...] = ("auto", "fused", "product", "bias")
 
 
 def _attention(grid: tuple[int, int], form: Form, *, relative: bool = True) -> RelativeAttention:

@@ -40,7 +40,8 @@ def test_squeeze_layers_have_biases_and_a_silu_between() -> None:
     assert isinstance(block, InvertedResidual)
     assert block.squeeze_excite is not None
     assert count_parameters(block.squeeze_excite) == 2 * 96 * 4 + 96 + 4
-    assert block.squeeze_excite.activation is nn.functional.silu
+    x = torch.tensor([-2.0, 3.0])
+    assert torch.equal(block.squeeze_excite.activation(x.clone()), nn.functional.silu(x))
 
 
 def test_block_that_does_not_expand_has_no_expansion() -> None:
