@@ -22,6 +22,7 @@ import torch
 import torchvision
 from timm.layers.cond_conv2d import CondConv2d as TimmCondConv2d
 from torch import Tensor, nn
+from typing_extensions import override
 
 from stages.vision.backbones.backbone import Backbone
 from stages.vision.backbones.factory import create
@@ -100,9 +101,7 @@ def _pair(library: Any, name: str) -> tuple[nn.Module, Backbone]:
     # Both libraries add what they recommend for training; it is off on both sides.
     ours = create(peer.name, **{**peer.options, "dropout": 0.0, "drop_path": 0.0})
     for module in theirs.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if type(module).__name__ == "StochasticDepth":
+        if isinstance(module, nn.Dropout | torchvision.ops.StochasticDepth):
             module.p = 0.0
     import_weights(ours, theirs.state_dict(), library)
     images = torch.randn(2, 3, 64, 64)
@@ -188,6 +187,7 @@ class _Naive(nn.Module):
         super().__init__()
         self.attention = attention
 
+    @override
     def forward(self, kqv: Tensor) -> Tensor:
         """As `RelativeAttention.forward`."""
         heads, (batch, _, height, width) = self.attention.heads, kqv.shape
@@ -266,8 +266,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--only", choices=("networks", "conditional", "attention"))
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

@@ -20,23 +20,20 @@ def folded(net: Backbone) -> Backbone:
     net = copy.deepcopy(net).eval()
     for module in net.modules():
         if isinstance(module, ConvNorm):
-            module.conv, module.norm = _fused(module.conv, module.norm)
+            _fold(module, "conv", module, "norm")
         elif isinstance(module, Residual):
-            _fold_block(module)
-        elif isinstance(module, ResNet) and module.stem_norm is not None:
-            module.stem, module.stem_norm = _fused(module.stem, module.stem_norm)
+            behind = 0 if module.version == 1 else 1  # norm i is behind convolution i, or before
+            for i in range(len(module.convs) - behind):
+                _fold(module.convs, str(i), module.norms, str(i + behind))
+            _fold(module, "shortcut", module, "shortcut_norm")
+        elif isinstance(module, ResNet):
+            _fold(module, "stem", module, "stem_norm")
     return net
 
 
-def _fold_block(block: Residual) -> None:
-    behind = 0 if block.version == 1 else 1  # the norm behind convolution i is i, or the next
-    for i in range(len(block.convs) - behind):
-        block.convs[i], block.norms[i + behind] = _fused(block.convs[i], block.norms[i + behind])
-    if block.shortcut is not None and block.shortcut_norm is not None:
-        block.shortcut, block.shortcut_norm = _fused(block.shortcut, block.shortcut_norm)
-
-
-def _fused(conv: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
-    if not isinstance(conv, Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-        return conv, norm
-    return fuse_conv_bn_eval(conv, norm), nn.Identity()
+def _fold(holder: nn.Module, conv: str, norm_holder: nn.Module, norm: str) -> None:
+    """Where both are there and plain, the convolution takes over and the other does nothing."""
+    first, second = getattr(holder, conv), getattr(norm_holder, norm)
+    if isinstance(first, Conv2d) and isinstance(second, nn.BatchNorm2d):
+        setattr(holder, conv, fuse_conv_bn_eval(first, second))
+        setattr(norm_holder, norm, nn.Identity())

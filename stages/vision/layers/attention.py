@@ -127,7 +127,7 @@ class RelativeAttention(nn.Module):
         key = torch.cat([key, places.expand(*key.shape[:-1], -1)], dim=-1)
         if self._chosen(query) == "product":
             weights = (query @ key.transpose(-1, -2) * scale).softmax(dim=-1)
-            return weights @ value
+            return torch.matmul(weights, value)
         # The fused kernels take values as wide as keys only; a third of the time without.
         width = value.shape[-1]
         value = functional.pad(value, (0, key.shape[-1] - width))

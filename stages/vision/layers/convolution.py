@@ -94,9 +94,25 @@ class Conv2d(nn.Conv2d):
 
     @override
     def forward(self, input: Tensor) -> Tensor:
+        if self._is_product(input):
+            y = functional.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias)
+            return y.permute(0, 3, 1, 2)
         if not self.window.depends_on_size:
             return super().forward(input)
         return convolve(input, self.weight, self.bias, self.window, self.groups)
+
+    def _is_product(self, x: Tensor) -> bool:
+        """Whether a matrix product over channels does it: 1x1, channels_last, on a CPU.
+
+        It is a tenth faster than the convolution there, and far more so with few images on one
+        thread, which torch gives to a slower kernel.
+        """
+        return (
+            self.window.kernel == self.window.stride == self.groups == 1
+            and x.device.type == "cpu"
+            and not torch.compiler.is_compiling()
+            and x.is_contiguous(memory_format=torch.channels_last)
+        )
 
 
 def convolve(
