@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from pipeline.runner.state import StageStatus
 from tests.integration.kubernetes.conftest import Shell
 
@@ -89,3 +91,16 @@ def test_cancel_saves_first(shell: Shell) -> None:
     assert saved is not None
     assert state.stages["gang"].attempts[-1].exit_code == 75
     assert not shell.cluster.pods()
+
+
+@pytest.mark.slow
+def test_cancel_without_a_runner_stops_what_it_left(shell: Shell) -> None:
+    shell.write_dag({"gang": GANG | {"with": {"units": 400, "pause_ms": 200}}})
+    first = shell.run()
+    shell.wait_for(lambda: shell.checkpoints() >= 1 and shell.rank_has_begun(1))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    said = shell.say("cancel", "--store", str(shell.folder / "store"))
+    assert "has no runner; asked to stop after a checkpoint: kube-test-gang" in said
+    shell.wait_for(lambda: not shell.cluster.pods())
+    assert not shell.cluster.server.all("jobsets")
