@@ -43,7 +43,7 @@ class Patience:
 
     node_seconds: float = 300.0
     image_seconds: float = 30.0
-    registry_seconds: float = 600.0
+    registry_seconds: float = 180.0
     no_fit_seconds: float = 300.0
 
 
@@ -179,7 +179,9 @@ class Attempt:
         if kind != self._waits_for:
             self._waits_for, self._waits_since = kind, now
         is_told = waits and (kind != "starting" or now - self._waits_since >= _STARTING_SECONDS)
-        self.why = waits.why if waits and is_told else ""
+        limit = self._limit(waits) if waits else None
+        hope = "" if limit is None else f"; gives up after {limit:.0f} s"
+        self.why = f"{waits.why}{hope}" if waits and is_told else ""
         return self._enforce(waits, pods, now - self._waits_since) if waits else []
 
     def _enforce(self, waits: Pending, pods: Sequence[PodView], seconds: float) -> list[Step]:
@@ -192,14 +194,20 @@ class Attempt:
             cause = f"{placed} of {job.nodes} nodes are there: goes on with those ({waits.why})"
             end = AttemptEnd(job.attempt_id, KILLED, None, cause, lost_node=True, nodes=placed)
             return [EndIt(end)]
-        missing = patience.image_seconds if waits.hopeless else patience.registry_seconds
-        limits = {"image": missing, "config": missing}
-        if waits.hopeless:
-            limits["unschedulable"] = patience.no_fit_seconds
-        if waits.kind not in limits or seconds < limits[waits.kind]:
+        limit = self._limit(waits)
+        if limit is None or seconds < limit:
             return []
         code = int(WorkerExit.CONFIG)
         return [EndIt(AttemptEnd(job.attempt_id, code, None, waits.why, advice=waits.advice))]
+
+    def _limit(self, waits: Pending) -> float | None:
+        """How long this may be waited for; None for as long as it takes."""
+        patience = self.patience
+        if waits.kind in ("image", "config"):
+            return patience.image_seconds if waits.hopeless else patience.registry_seconds
+        if waits.kind == "unschedulable" and waits.hopeless and not self._is_elastic:
+            return patience.no_fit_seconds
+        return None
 
     @property
     def _is_elastic(self) -> bool:
