@@ -5,20 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.spec.config import Source, StageConfig
-
-
-class LabelledSubset(StageConfig):
-    """How many labels of the train split are kept: a share, or a number, of every class."""
-
-    fraction: float | None = Field(None, gt=0, le=1, description="share of each class")
-    per_class: int | None = Field(None, gt=0, description="images of each class")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.fraction is None) == (self.per_class is None):
-            msg = "give either fraction or per_class"
-            raise ValueError(msg)
-        return self
+from pipeline.spec.subset import LabelledSubset
 
 
 class ImagesConfig(StageConfig):

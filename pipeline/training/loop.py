@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.errors import ConfigError, DataError, Diverged, Preempted, StoreError
 from pipeline.spec.context import StageContext
+from pipeline.training.buffers import RunningBuffers
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.clock import LastGradient, phase_clock
 from pipeline.training.config import TrainConfig
@@ -118,7 +119,7 @@ class _Run:
         )
         fp16 = ctx.engine.precision == "fp16"
         self._numbers = StepNumbers(world.device, norm_may_overflow=fp16)
-        self._buffers = _running_buffers(method.model)
+        self._buffers = RunningBuffers(method.model, config.ema_decay)
         self._checkpoints = Checkpoints(ctx.state, ctx.world, world, keep=config.keep_checkpoints)
         self._clock = phase_clock(world.device)
         self._last_gradient: LastGradient | None = None
@@ -132,7 +133,7 @@ class _Run:
         """Runs the steps that are left, then evaluates."""
         self._telemetry.phase("looking for a checkpoint")
         self._step = self._saved_step = self._checkpoints.restore(
-            self._engine, self._method, self._buffers
+            self._engine, self._method, self._buffers.saved
         )
         if self._step:
             logger.info("going on from the checkpoint of step %d", self._step)
@@ -159,7 +160,7 @@ class _Run:
 
     def hand_over(self, output: Path | None, finish: Callable[[nn.Module], None] | None) -> None:
         """Lets the caller use the trained model, and writes it."""
-        with self._stopping("finishing"), self._engine.evaluation():
+        with self._stopping("finishing"), self._engine.evaluation(), self._buffers.averaged():
             if finish is not None:
                 finish(self._engine.model)
             if output is not None:
@@ -261,7 +262,7 @@ class _Run:
                 self._step,
                 engine=self._engine,
                 method=self._method,
-                buffers=self._buffers,
+                buffers=self._buffers.saved,
             )
         except StoreError:
             self._telemetry.checkpoint_failed()
@@ -293,8 +294,9 @@ class _Run:
         norm = self._engine.step(rate, want_norm=want_norm)
         self._numbers.end(self._step + 1, norm)
         self._clock.lap("optimizer")
-        broadcast_together(self._world, self._buffers.values())
-        if self._buffers and self._world.size > 1:
+        broadcast_together(self._world, self._buffers.live.values())
+        self._buffers.update(self._step + 1)
+        if self._buffers.live and self._world.size > 1:
             self._clock.lap("all_reduce")
 
     @contextmanager
@@ -316,7 +318,7 @@ class _Run:
         """The method's scores over all ranks, recorded."""
         begin = time.perf_counter()
         seed_torch(self._ctx.seed, "evaluate", self._step, self._world.rank)
-        with self._stopping("evaluating"), self._engine.evaluation():
+        with self._stopping("evaluating"), self._engine.evaluation(), self._buffers.averaged():
             mine = self._method.evaluate(self._engine.model)
         pairs = [float(number) for pair in mine.values() for number in pair]
         sums = self._world.sum(pairs) if mine else []
@@ -376,15 +378,6 @@ def _tell_sizes(
         world.device,
         num_micro,
     )
-
-
-def _running_buffers(model: nn.Module) -> dict[str, Tensor]:
-    """What a forward pass may change and a checkpoint holds: running statistics of norms.
-
-    Rank 0's count: a value that every rank keeps for itself could not be restored elsewhere.
-    """
-    saved = model.state_dict(keep_vars=True)
-    return {name: buffer for name, buffer in model.named_buffers() if name in saved}
 
 
 def _is_due(step: int, every: int | None) -> bool:

@@ -1,5 +1,6 @@
 """Parameter groups, the optimizer, and the moving average of the weights."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -59,20 +60,26 @@ def parameter_groups(model: nn.Module, rule: Rule, *, weight_decay: float) -> li
 
 
 def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW over these groups; its state holds "step", "exp_avg" and "exp_avg_sq"."""
+    """The optimizer over these groups; its state holds "step", "exp_avg" and "exp_avg_sq"."""
+    if config.kind == "rmsprop_tf":
+        return RMSPropTF(groups, config)
+    if config.kind == "sgd":
+        return MomentumSGD(groups, config)
     if not config.bias_correction:
         return UncorrectedAdamW(groups, lr=0.0, betas=config.betas, eps=config.eps)
     return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=config.eps, fused=True)
 
 
 def first_state(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
-    """The state that `build_optimizer`'s AdamW gives a weight at its first update, before it."""
+    """The state that `build_optimizer`'s optimizer gives a weight at its first update, before it."""
     # Fused kernels count on the device, the others on the host.
     device = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
     return {
         "step": torch.zeros((), dtype=torch.float32, device=device),
         "exp_avg": torch.zeros_like(weight, requires_grad=False),
-        "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
+        "exp_avg_sq": torch.full_like(
+            weight, optimizer.defaults.get("first_square", 0.0), requires_grad=False
+        ),
     }
 
 
@@ -80,6 +87,99 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Sets the step's rate, scaled by group."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+class _WholeGroups(torch.optim.Optimizer, ABC):
+    """An optimizer whose parameters have their state from `first_state` before the first update."""
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @override
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One update of every parameter that has a gradient."""
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            for param in params:
+                if not self.state[param]:
+                    self.state[param] = first_state(self, param)
+                self.state[param]["step"] += 1
+            gradients = [p.grad for p in params if p.grad is not None]
+            if group["weight_decay"]:
+                gradients = [
+                    g.add(p, alpha=group["weight_decay"])
+                    for g, p in zip(gradients, params, strict=True)
+                ]
+            self._update(params, gradients, group)
+        return loss
+
+    @abstractmethod
+    def _update(
+        self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]
+    ) -> None: ...
+
+
+class RMSPropTF(_WholeGroups):
+    """RMSProp with momentum as TensorFlow 1 has it.
+
+    ms = decay ms + (1 - decay) g^2;  m = momentum m + lr g / sqrt(ms + eps);  p -= m
+
+    torch's own starts ms at 0 where this one starts at 1, adds eps to the root, and multiplies by
+    the rate of the step what momentum adds up: its first steps are far larger.
+
+    Source: `tf.train.RMSPropOptimizer`, with which EfficientNet and MobileNetV3 were trained.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], config: OptimizerConfig) -> None:
+        self._config = config
+        super().__init__(params, {"lr": 0.0, "weight_decay": 0.0, "first_square": 1.0})
+
+    @override
+    def _update(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        config = self._config
+        momentum = [self.state[p]["exp_avg"] for p in params]
+        square = [self.state[p]["exp_avg_sq"] for p in params]
+        torch._foreach_mul_(square, config.decay)
+        torch._foreach_addcmul_(square, gradients, gradients, 1 - config.decay)
+        root = [value + config.eps for value in square]
+        torch._foreach_sqrt_(root)
+        torch._foreach_mul_(momentum, config.momentum)
+        torch._foreach_addcdiv_(momentum, gradients, root, group["lr"])
+        torch._foreach_sub_(params, momentum)
+
+
+class MomentumSGD(_WholeGroups):
+    """Stochastic gradient descent with momentum, as torch has it.
+
+    m = momentum m + g;  p -= lr m, or lr (g + momentum m) with Nesterov's
+
+    torch's own names its state otherwise, and has none before the first step, which engines and
+    checkpoints would have to know. The second moment stays 0 and is there for them alone.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], config: OptimizerConfig) -> None:
+        self._config = config
+        super().__init__(params, {"lr": 0.0, "weight_decay": 0.0})
+
+    @override
+    def _update(self, params: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+        momentum = [self.state[p]["exp_avg"] for p in params]
+        torch._foreach_mul_(momentum, self._config.momentum)
+        torch._foreach_add_(momentum, gradients)
+        updates = momentum
+        if self._config.nesterov:
+            updates = [
+                g.add(m, alpha=self._config.momentum)
+                for g, m in zip(gradients, momentum, strict=True)
+            ]
+        torch._foreach_add_(params, updates, alpha=-group["lr"])
 
 
 class UncorrectedAdamW(torch.optim.Optimizer):

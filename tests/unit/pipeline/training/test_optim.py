@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from pipeline.training.config import OptimizerConfig
@@ -86,3 +87,91 @@ def test_generators_of_the_same_purpose_give_the_same_numbers() -> None:
     assert generator(1, "mask", 2).random() == generator(1, "mask", 2).random()
     first, again = (torch.rand(1, generator=torch_generator(1, "mask")) for _ in range(2))
     assert torch.equal(first, again)
+
+
+def _run(config: OptimizerConfig, gradients: list[list[float]], rate: float) -> list[float]:
+    """The weights after steps with these gradients, from [1, -2]."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    model = nn.Module()
+    model.register_parameter("weight", weight)
+    groups = parameter_groups(model, lambda *_: ParameterRule(), weight_decay=config.weight_decay)
+    optimizer = build_optimizer(groups, config)
+    set_learning_rate(optimizer, rate)
+    for gradient in gradients:
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+    return weight.tolist()
+
+
+def test_rmsprop_is_tensorflows_written_out() -> None:
+    config = OptimizerConfig(kind="rmsprop_tf", learning_rate=1, weight_decay=0.02, decay=0.8)
+    gradients = [[1.0, 0.3], [0.5, -0.1], [-2.0, 0.0], [0.0, 4.0]]
+    weights, square, moment = [1.0, -2.0], [1.0, 1.0], [0.0, 0.0]
+    for gradient in gradients:
+        for i in range(2):
+            g = gradient[i] + 0.02 * weights[i]
+            square[i] = 0.8 * square[i] + 0.2 * g * g
+            moment[i] = 0.9 * moment[i] + 0.1 * g / (square[i] + 1e-3) ** 0.5
+            weights[i] -= moment[i]
+    assert _run(config, gradients, 0.1) == pytest.approx(weights, rel=1e-13)
+
+
+def test_rmsprop_first_steps_are_those_of_the_sheet() -> None:
+    config = OptimizerConfig(kind="rmsprop_tf", learning_rate=1, weight_decay=0.0)
+    first = 0.1 / 1.001**0.5
+    assert first == pytest.approx(0.09995, abs=1e-5)
+    assert _run(config, [[1.0, 1.0]], 0.1)[0] == pytest.approx(1 - first, rel=1e-12)
+    after_two = 1 - first - (0.9 * first + first)
+    assert _run(config, [[1.0, 1.0]] * 2, 0.1)[0] == pytest.approx(after_two, rel=1e-12)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_is_torchs(*, nesterov: bool) -> None:
+    config = OptimizerConfig(kind="sgd", learning_rate=1, weight_decay=0.1, nesterov=nesterov)
+    gradients = [[1.0, 0.3], [0.5, -0.1], [-2.0, 0.0]]
+    weight = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    theirs = torch.optim.SGD([weight], 0.05, 0.9, weight_decay=0.1, nesterov=nesterov)
+    for gradient in gradients:
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        theirs.step()
+    assert _run(config, gradients, 0.05) == pytest.approx(weight.tolist(), rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "sgd", "decay": 0.5}, "kind: sgd has no decay"),
+        ({"kind": "rmsprop_tf", "betas": [0.5, 0.9]}, "kind: rmsprop_tf has no betas"),
+        ({"momentum": 0.5}, "kind: adamw has no momentum"),
+    ],
+)
+def test_field_of_another_optimizer_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        OptimizerConfig.model_validate({"learning_rate": 1, **values})
+
+
+def test_exponential_schedule_counts_the_warmup_as_efficientnets_code_does() -> None:
+    schedule = {"kind": "exponential", "warmup_steps": 50, "decay_steps": 24.0, "decay_rate": 0.97}
+    config = train_config(steps=400, optimizer=OptimizerConfig(learning_rate=2), schedule=schedule)
+    assert learning_rate(config, 25) == pytest.approx(1.0)
+    # At ten steps an epoch: five epochs of warm-up, then 0.97 ** floor(epoch / 2.4).
+    assert learning_rate(config, 50) == pytest.approx(2 * 0.97**2)
+    assert learning_rate(config, 71) == pytest.approx(2 * 0.97**2)
+    assert learning_rate(config, 72) == pytest.approx(2 * 0.97**3)
+    smooth = train_config(
+        steps=400,
+        optimizer=OptimizerConfig(learning_rate=2),
+        schedule=schedule | {"staircase": False},
+    )
+    assert learning_rate(smooth, 60) == pytest.approx(2 * 0.97**2.5)
+
+
+def test_steps_schedule_falls_at_its_milestones() -> None:
+    schedule = {"kind": "steps", "milestones": [30, 60], "decay_rate": 0.1}
+    config = train_config(steps=90, optimizer=OptimizerConfig(learning_rate=1), schedule=schedule)
+    rates = [learning_rate(config, step) for step in (0, 29, 30, 59, 60, 89)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    with pytest.raises(ValidationError, match="milestones goes with kind: steps"):
+        train_config(schedule={"kind": "cosine", "milestones": [3]})
+    with pytest.raises(ValidationError, match="decay_steps goes with kind: exponential"):
+        train_config(schedule={"kind": "exponential"})

@@ -1,0 +1,1 @@
+"""From image shards to batches: decoding, cropping, order."""
