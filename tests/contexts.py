@@ -1,5 +1,6 @@
 """Builds a StageContext for an entry point that is called in the test's own process."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +32,8 @@ class FolderState(State):
 
     @override
     def remove(self, name: str) -> None:
-        (self._path / name).unlink()
+        target = self._path / name
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
 def stage_context(

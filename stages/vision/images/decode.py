@@ -11,7 +11,6 @@ from torchvision.io import ImageReadMode
 
 from pipeline.shards import ImageShards
 
-
 _NATIVE: Any = getattr(torch.ops.image, "decode_image", None)
 """torchvision's decoders; absent in a torchvision without them, which says of its Python functions
 around them (not called here: each call warns) that they will go. Pillow does it all then."""
