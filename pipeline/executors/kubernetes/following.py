@@ -261,6 +261,8 @@ class Attempt:
             what = "asked to stop"
         end = self._describe(failure, "")
         cause = f"{what}; {end.cause}" if failure else what
+        if self.is_asked and end.exit_code == WorkerExit.PREEMPTED:
+            cause = f"{what}; state saved"
         return [Tell(replace(end, cause=cause, lost_node=True))]
 
     def _hasten(self, workload: Workload, pods: Sequence[PodView]) -> list[Step]:

@@ -252,7 +252,7 @@ def test_attempt_that_was_asked_to_stop_ends_as_its_pods_did() -> None:
     attempt = attempt_of(gang(), is_asked=True)
     pods = [pod(n, restart=0, phase="Failed", state=terminated(75, 50)) for n in (0, 1)]
     end = told(look(attempt, pods, gone=True))
-    assert end.exit_code == 75
+    assert (end.exit_code, end.cause) == (75, "asked to stop; state saved")
 
 
 def test_workload_of_an_earlier_attempt_says_nothing_of_this_one() -> None:
