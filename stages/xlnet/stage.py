@@ -14,6 +14,7 @@ from stages.xlnet.config import (
     ImportHFConfig,
     PretrainConfig,
 )
+from stages.xlnet.replications.config import ReplicationConfig
 from stages.xlnet.tasks.config import (
     AnswerConfig,
     ChooseConfig,
@@ -151,6 +152,20 @@ TOY_TASK = StageSpec(
     run="stages.xlnet.tasks.toys:run",
     outputs={"files": FOLDER},
     uses_seed=True,
+)
+REPLICATE = StageSpec(
+    name="xlnet.replicate",
+    config=ReplicationConfig,
+    run="stages.xlnet.replications.replicate:run",
+    outputs={"scores": SCORES},
+    launch=Launch.GANG,
+    scores=(
+        ScoreSpec("loss", "nats", "lower", "mean over the targets of new examples"),
+        ScoreSpec("excess", "nats", "lower", "loss above the least that this arm can reach"),
+        ScoreSpec("excess_over_claim", "nats", "lower", "loss above the least of the model"),
+    ),
+    uses_seed=True,
+    libraries=TRAINING_LIBRARIES,
 )
 IMPORT_HF = StageSpec(
     name="xlnet.import_hf",

@@ -3,10 +3,14 @@
     python -m tests.bench.bench_xlnet [--runs 10] [--write]
 
 Forward and backward of the language model, same weights, batch, memory, order and targets; the
-losses are compared first. CPU time of one thread, so that other work on the machine counts little.
+losses are compared first. Beside it, how many matrix products a step executes of the fewest it
+could do with, how much memory it takes, and how fast examples are built.
 """
 
 import argparse
+import gc
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,11 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import XLNetConfig, XLNetLMHeadModel
 from typing_extensions import override
 
 from stages.xlnet.config import DropoutConfig, ModelConfig, RowsConfig
 from stages.xlnet.examples import ExampleSource
+from stages.xlnet.flops import train_flops
 from stages.xlnet.heads import LanguageModel
 from stages.xlnet.model import initialise
 from stages.xlnet.permutation import attention_keys, blocked, draw_ranks
@@ -54,13 +60,16 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(8, 128, 0, 21),
-    Setting(8, 128, 128, 21),
+    *(
+        Setting(batch, length, num_memory, length // 6, dropout=dropout)
+        for batch, length, num_memory in ((8, 128, 0), (8, 128, 128), (2, 512, 0), (2, 512, 512))
+        for dropout in (0.0, 0.1)
+    ),
     Setting(8, 128, 128, 21, bidirectional=True),
-    Setting(8, 128, 128, 21, bidirectional=True, dropout=0.1),
-    Setting(2, 512, 0, 85),
-    Setting(2, 512, 512, 85),
 )
+_NODE_CORES, _NODE_GPUS, _NODE_MFU = 16, 8, 0.45
+_GPU_FLOPS = 989e12
+"""Of an H200 in bf16, dense."""
 
 
 def programs(setting: Setting) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -142,9 +151,9 @@ def _orders(rng: np.random.Generator, setting: Setting) -> tuple[tuple[Tensor, T
 
 def _rate(program: Callable[[], Tensor], setting: Setting) -> Callable[[], float]:
     def rate() -> float:
-        begin = time.process_time()
+        begin = time.perf_counter()
         program()
-        return setting.batch / (time.process_time() - begin)
+        return setting.batch / (time.perf_counter() - begin)
 
     return rate
 
@@ -163,13 +172,80 @@ def examples_per_second() -> float:
         return 20 * 32 / (time.process_time() - begin)
 
 
+def needed_examples_per_second() -> float:
+    """What one of 16 cores must build for eight H200 that train Base at 45 % of their peak."""
+    flops = train_flops(ModelConfig(), RowsConfig(), 32_000, rows_per_forward=8)
+    return _NODE_GPUS * _NODE_MFU * _GPU_FLOPS / flops / _NODE_CORES
+
+
+def executed_share(setting: Setting) -> float:
+    """Matrix products that a step of ours executes over the fewest it could do with."""
+    _, ours = programs(setting)
+    with FlopCounterMode(display=False) as counter:
+        ours()
+    rows = RowsConfig.model_construct(
+        seq_len=setting.length,
+        mem_len=setting.num_memory,
+        num_predict=setting.num_targets,
+        bidirectional=setting.bidirectional,
+    )
+    fewest = train_flops(SHAPE, rows, VOCAB_SIZE, rows_per_forward=setting.batch)
+    return float(counter.get_total_flops()) / (setting.batch * fewest)
+
+
+def peak_bytes(number: int, who: int) -> int:
+    """What a step of theirs (0) or ours (1) takes beyond the weights, in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.bench_xlnet", "--peak", str(number), str(who)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(output.split()[-1])
+
+
+def _peak_here(number: int, who: int) -> int:
+    program = programs(SETTINGS[number])[who]
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    before = _memory("VmRSS")
+    for _ in range(2):
+        program()
+    return _memory("VmHWM") - before
+
+
+def _memory(field: str) -> int:
+    """Bytes that the kernel reports of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return 1024 * int(line.split()[1])
+    msg = f"no {field} in /proc/self/status"
+    raise OSError(msg)
+
+
+def _cost_table(*, measure_memory: bool) -> str:
+    lines = [
+        "| case | matrix products, of the fewest possible | memory of a step, theirs, MiB | ours | ratio |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for number, setting in enumerate(SETTINGS):
+        cells = ["-", "-", "-"]
+        if measure_memory:
+            theirs, ours = peak_bytes(number, 0), peak_bytes(number, 1)
+            cells = [f"{theirs >> 20}", f"{ours >> 20}", f"**{ours / theirs:.2f}**"]
+        lines.append(f"| {setting} | {executed_share(setting):.3f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Prints the table; with --write, into the results folder."""
+    """Prints the tables; with --write, into the results folder."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--no-memory", action="store_true", help="leave the memory columns empty")
+    parser.add_argument("--peak", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
+    if arguments.peak:
+        print(_peak_here(*arguments.peak))
+        return
     ratios = []
     for setting in SETTINGS:
         theirs, ours = programs(setting)
@@ -177,21 +253,32 @@ def main() -> None:
             torch.testing.assert_close(ours(), theirs(), rtol=1e-5, atol=1e-5)
         pair = _rate(theirs, setting), _rate(ours, setting)
         ratios.append(interleave(str(setting), arguments.runs, *pair))
+    loader, needed = examples_per_second(), needed_examples_per_second()
     lines = [
         "# A training step of XLNet against transformers",
         "",
-        f"`python -m tests.bench.bench_xlnet --runs {arguments.runs}`",
+        f"`python -m tests.bench.bench_xlnet --runs {arguments.runs} --threads {arguments.threads}`",
         "",
-        table(ratios, "transformers", "examples/CPU-s"),
+        table(ratios, "transformers", "examples/s"),
         "",
         (
-            f"6 layers, width 256, 4 heads, inner 1024, vocabulary {VOCAB_SIZE}, float32, one thread; "
-            "forward and backward; losses equal first. B batch, L tokens, M memory, P targets."
+            f"6 layers, width 256, 4 heads, inner 1024, vocabulary {VOCAB_SIZE}, float32, "
+            f"{arguments.threads} threads; forward and backward, wall time; losses equal first. "
+            "B batch, L tokens, M memory, P targets."
+        ),
+        "",
+        _cost_table(measure_memory=not arguments.no_memory),
+        "",
+        (
+            "Products counted by torch against 2 {N [...] + PdV} of `stages.xlnet.flops`; below 1 "
+            "because the last layer leaves its content rows out. Memory is the high-water mark of a "
+            "step above what the process holds with both models' weights."
         ),
         "",
         (
-            f"Examples built at the released setting (512 tokens, 85 targets): "
-            f"{examples_per_second():,.0f} a CPU-second."
+            f"Examples built at the released setting (512 tokens, 85 targets): {loader:,.0f} a "
+            f"CPU-second. Base at {_NODE_MFU:.0%} MFU on {_NODE_GPUS} H200 eats {needed:,.0f} a "
+            f"second for each of {_NODE_CORES} cores: {loader / needed:.1f} times that."
         ),
         "",
         machine("torch", "transformers", "numpy"),
