@@ -1,6 +1,7 @@
 """Whether the image holds the code that the plan was made with."""
 
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from pipeline.errors import ConfigError
@@ -11,10 +12,11 @@ from pipeline.spec.pod import PodOrder
 
 _MAX_NAMES = 6
 _PREFIX = "code."
+_LIBRARY_PREFIX = "library."
 
 
 def check_code(order: PodOrder, scratch: Path) -> None:
-    """Passes when every module behind the stage is the planned one.
+    """Passes when every module behind the stage, and every library in its key, is the planned one.
 
     A comment or another layout is no difference: what is compared is what makes the plan key.
 
@@ -30,11 +32,34 @@ def check_code(order: PodOrder, scratch: Path) -> None:
         for name, digest in order.job.key_parts.items()
         if name.startswith(_PREFIX)
     }
+    if libraries := _other_libraries(order):
+        msg = (
+            f"image {order.image} holds other libraries than {order.job.stage} was planned with: "
+            f"{', '.join(libraries)}. Build it from the requirements.lock of the planned code, or "
+            "plan with the versions of the image."
+        )
+        raise ConfigError(msg)
     here = _digests(order, scratch)
     if differing := sorted(
         name for name in planned.keys() | here.keys() if planned.get(name) != here.get(name)
     ):
         raise ConfigError(_message(order, differing, here))
+
+
+def _other_libraries(order: PodOrder) -> list[str]:
+    """Libraries that are part of the key, whose versions differ here."""
+    found = []
+    for part, planned in order.job.key_parts.items():
+        if not part.startswith(_LIBRARY_PREFIX):
+            continue
+        name = part.removeprefix(_LIBRARY_PREFIX)
+        try:
+            here = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            here = "not installed"
+        if here != planned:
+            found.append(f"{name} {planned}, here {here}")
+    return found
 
 
 def _digests(order: PodOrder, scratch: Path) -> Mapping[str, str]:
