@@ -58,11 +58,7 @@ def run_stage(
     mirrors = folder.machine_cache / "state"
     scratch = scratch_folder(job) / str(world.rank)
     scratch.mkdir(parents=True, exist_ok=True)
-    recorder = (
-        FileRecorder(folder.path)
-        if world.rank == 0
-        else RankRecorder(folder.path, world.rank, is_gang=job.launch is Launch.GANG)
-    )
+    recorder = _recorder(job, folder, world)
     outputs = {
         port: artifacts.staging(job.plan_key, job.attempt_id, port, rank=world.rank)
         for port in ports
@@ -91,12 +87,24 @@ def run_stage(
     finally:
         recorder.close()
     if world.rank == 0:
-        for port in (name for name, port in ports.items() if port.kind is PortKind.SCORES):
-            _check_scores(port, outputs[port], {score.name for score in spec.scores})
+        _check_all_scores(spec, ports, outputs)
     artifacts.write_part(job.plan_key, job.attempt_id, ports, rank=world.rank)
     if job.launch is not Launch.WORKERS and world.rank == 0:
         _await_parts(artifacts, job, should_stop)
         _commit(artifacts, job, ports)
+
+
+def _recorder(job: Job, folder: AttemptFolder, world: World) -> FileRecorder | RankRecorder:
+    if world.rank == 0:
+        return FileRecorder(folder.path)
+    return RankRecorder(folder.path, world.rank, is_gang=job.launch is Launch.GANG)
+
+
+def _check_all_scores(
+    spec: StageSpec, ports: Mapping[str, Port], outputs: Mapping[str, Path]
+) -> None:
+    for port in (name for name, port in ports.items() if port.kind is PortKind.SCORES):
+        _check_scores(port, outputs[port], {score.name for score in spec.scores})
 
 
 def _config(spec: StageSpec, job: Job) -> StageConfig:

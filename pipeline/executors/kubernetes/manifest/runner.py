@@ -83,18 +83,7 @@ def runner_objects(request: RunRequest, settings: ClusterSettings) -> list[dict[
     spec = _pod(request, settings, files)
     digest = digest_of("runner", {"files": files, "pod": spec})
     name = runner_name(request.dag, digest)
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": settings.namespace,
-        "labels": {
-            **settings.labels,
-            "app.kubernetes.io/name": "pipeline",
-            MANAGED_BY: FIELD_MANAGER,
-            COMPONENT: COMPONENT_RUNNER,
-            DAG_LABEL: label_value(request.dag),
-        },
-        "annotations": {**settings.annotations, DAG_ANNOTATION: request.dag},
-    }
+    metadata = _metadata(request, settings, name)
     for volume in spec["volumes"]:
         if volume["name"] == "dag":
             volume["configMap"] = {"name": name}
@@ -129,6 +118,21 @@ def runner_objects(request: RunRequest, settings: ClusterSettings) -> list[dict[
         },
     }
     return [config_map, job]
+
+
+def _metadata(request: RunRequest, settings: ClusterSettings, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "namespace": settings.namespace,
+        "labels": {
+            **settings.labels,
+            "app.kubernetes.io/name": "pipeline",
+            MANAGED_BY: FIELD_MANAGER,
+            COMPONENT: COMPONENT_RUNNER,
+            DAG_LABEL: label_value(request.dag),
+        },
+        "annotations": {**settings.annotations, DAG_ANNOTATION: request.dag},
+    }
 
 
 def _rules() -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tests.terminal import pipeline
 COMMANDS = {
     *("run", "plan", "explain", "validate", "schema", "status", "list", "describe", "logs"),
     *("resume", "cancel", "stages", "graph", "cache", "get", "peek", "diff", "retry"),
-    *("doctor", "version"),
+    *("doctor", "version", "attach", "render", "report"),
 }
 
 
