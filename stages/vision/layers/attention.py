@@ -22,7 +22,7 @@ Form = Literal["auto", "fused", "product", "bias"]
 
 - `fused`: the position logits inside the product of queries and keys, through one-hot columns of
   the keys, in a fused kernel: no (positions, positions) tensor.
-- `product`: the same as two matrix products around a softmax.
+- `product`: two matrix products around a softmax, position logits added between them.
 - `bias`: position logits added to the content's, one matrix for each head; what costs are counted
   by.
 - `auto`: `product` on a CPU for maps of at most 64 positions, where it takes two thirds of the
@@ -110,12 +110,18 @@ class RelativeAttention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, size: tuple[int, int]) -> Tensor:
         scale = query.shape[-1] ** -0.5
         if self.rows is None or self.columns is None:
-            return functional.scaled_dot_product_attention(query, key, value, scale=scale)
+            return _fused(query, key, value, scale)
         by_row, by_column = self.position_products(query, size)
-        if self.form == "bias":
+        form = self._chosen(query)
+        if form == "bias":
             bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(-2) * scale
             return functional.scaled_dot_product_attention(query, key, value, bias, scale=scale)
         height, width = size
+        if form == "product":
+            logits = torch.matmul(query, key.transpose(-1, -2))
+            logits = logits.view(*logits.shape[:-1], height, width)
+            logits = logits.add_(by_row[..., :, None]).add_(by_column[..., None, :]).mul_(scale)
+            return torch.matmul(logits.flatten(-2).softmax(dim=-1), value)
         places = torch.cat(
             [
                 torch.eye(height, dtype=key.dtype, device=key.device).repeat_interleave(width, 0),
@@ -125,14 +131,7 @@ class RelativeAttention(nn.Module):
         )  # (positions, height + width)
         query = torch.cat([query, by_row, by_column], dim=-1)
         key = torch.cat([key, places.expand(*key.shape[:-1], -1)], dim=-1)
-        if self._chosen(query) == "product":
-            weights = (query @ key.transpose(-1, -2) * scale).softmax(dim=-1)
-            return torch.matmul(weights, value)
-        # The fused kernels take values as wide as keys only; a third of the time without.
-        width = value.shape[-1]
-        value = functional.pad(value, (0, key.shape[-1] - width))
-        mixed = functional.scaled_dot_product_attention(query, key, value, scale=scale)
-        return mixed[..., :width]
+        return _fused(query, key, value, scale)
 
     def _chosen(self, query: Tensor) -> Form:
         if self.form != "auto":
@@ -182,6 +181,14 @@ class RelativeAttention(nn.Module):
             self.rows = nn.Parameter(_stretched(self.rows, grid[0]))
             self.columns = nn.Parameter(_stretched(self.columns, grid[1]))
         self.grid = grid
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    """Attention; values are padded, since the fused kernels take them as wide as keys only."""
+    width = value.shape[-1]
+    value = functional.pad(value, (0, key.shape[-1] - width))
+    mixed = functional.scaled_dot_product_attention(query, key, value, scale=scale)
+    return mixed[..., :width]
 
 
 def _stretched(table: Tensor, length: int) -> Tensor:
