@@ -60,7 +60,7 @@ def _phases(recorder: KeptRecorder) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("slow", "phase", "times"),
-    [("batch", "data", 6), ("loss", "forward", 6), ("evaluate", "eval", 3)],
+    [("batch", "data", 3), ("loss", "forward", 6), ("evaluate", "eval", 3)],
 )
 def test_train_finds_the_time_in_the_phase_that_took_it(
     tmp_path: Path, slow: str, phase: str, times: int
@@ -69,6 +69,7 @@ def test_train_finds_the_time_in_the_phase_that_took_it(
     train(SlowRegression(**{slow: PAUSE}), train_config(evaluate_every=2), ctx)
     phases = _phases(recorder_of(ctx))
     assert set(phases) <= set(names.PHASES)
+    # Reading ahead hides a part of the six pauses of the data, how much the machine decides.
     assert phases[phase] >= times * PAUSE
     assert max(phases, key=lambda name: phases[name]) == phase
 
