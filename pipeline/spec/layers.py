@@ -1,6 +1,6 @@
 """Lays a profile, values files and `--set` over the DAG file: a value replaces what stands there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import Problem, UserError
@@ -83,7 +83,7 @@ def profile_overlays(name: str, profile: Node) -> tuple[list[Overlay], list[Prob
 
 
 def values_overlays(file: str, text: str) -> tuple[list[Overlay], list[Problem]]:
-    """A `--values` file: a mapping from dotted paths to values."""
+    """A `--values` file: dotted paths or mappings, down to leaves that replace what stands there."""
     try:
         root, problems = read_yaml(text, layer=f"values {file}", file=file)
     except UserError as exc:
@@ -92,8 +92,20 @@ def values_overlays(file: str, text: str) -> tuple[list[Overlay], list[Problem]]
         fix = "Write paths and values, e.g. `params.steps: 10`."
         message = f"should be a mapping, not {type_name(root.value)}"
         return [], [*problems, problem(root.origin, "", message, fix)]
-    found = [Overlay(tuple(key.split(".")), node) for key, node in root.value.items()]
+    found = [
+        overlay
+        for key, node in root.value.items()
+        for overlay in _leaves(tuple(key.split(".")), node)
+    ]
     return found, problems
+
+
+def _leaves(path: tuple[str, ...], node: Node) -> Iterator[Overlay]:
+    """A mapping as an overlay for each of its values: what it does not name stays."""
+    if not node.entries:
+        yield Overlay(path, node)
+    for key, child in node.entries.items():
+        yield from _leaves((*path, key), child)
 
 
 def set_overlay(text: str) -> tuple[list[Overlay], list[Problem]]:

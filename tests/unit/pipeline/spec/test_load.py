@@ -55,6 +55,17 @@ def test_load_fills_in_defaults(tmp_path: Path) -> None:
     assert dag.file == tmp_path / "dag.yaml"
 
 
+def test_load_mapping_in_a_values_file_leaves_what_it_does_not_name(tmp_path: Path) -> None:
+    values = {"v.yaml": "params: {steps: 7}\nstages: {a: {with: {model: {d_model: 32}}}}\n"}
+    before, after = (_config(TEXT, tmp_path, values=one) for one in ({}, values))
+    assert (after.steps, after.model.d_model) == (7, 32)
+    assert (after.global_batch_size, after.model.preset, after.model.num_heads) == (
+        before.global_batch_size,
+        before.model.preset,
+        before.model.num_heads,
+    )
+
+
 @pytest.mark.parametrize(("retry", "attempts"), [("", 1), (", retry: {backoff_seconds: 2}", 3)])
 def test_load_process_without_a_retry_block_has_one_attempt(
     tmp_path: Path, retry: str, attempts: int
