@@ -98,6 +98,16 @@ def plan_removals(store: Store, policy: Policy, *, now: float) -> list[Removal]:
     return removals
 
 
+def num_young(store: Store, *, now: float) -> int:
+    """How many artifacts are spared whatever the policy says.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    found = by_folder(store.walk("artifacts")).values()
+    return sum(now - info.modified <= GRACE_SECONDS for info in found)
+
+
 def remove(store: Store, removals: Iterable[Removal], *, now: float) -> Iterator[Removal]:
     """Does what was planned, and yields what is done; leaves out what came into use meanwhile.
 

@@ -52,10 +52,13 @@ def list_cache(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> No
     for one in found:
         problem = f"  DAMAGED: {one.problem}" if one.problem else ""
         print(
-            f"{one.result.plan_key[:12]}  {size(one.num_bytes):>10}  {moment(one.used)}  "
-            f"{one.result.stage} ({one.result.kind}){problem}"
+            f"{one.result.stage} ({one.result.kind}), {size(one.num_bytes)}, "
+            f"used {moment(one.used)}{problem}"
         )
-    print(f"{len(found)} results, {size(sum(one.num_bytes for one in found))}")
+        for port, digest in one.result.artifacts.items():
+            print(f"  {digest[:12]}  {port}")
+    total = size(sum(one.num_bytes for one in found))
+    print(f"{len(found)} results, {total}; `pipeline peek DIGEST` shows one")
 
 
 @cache.command("verify")
@@ -88,7 +91,7 @@ def clean_cache(
     dry_run: DryRun = False,
 ) -> None:
     """Removes what nothing refers to any more, and on request results that were not used."""
-    from pipeline.cache.gc import Policy, plan_removals, remove
+    from pipeline.cache.gc import Policy, num_young, plan_removals, remove
     from pipeline.cli.session import open_store
     from pipeline.numbers import size
 
@@ -105,7 +108,9 @@ def clean_cache(
     for one in done:
         count, total = count + 1, total + one.num_bytes
         print(f"{one.kind:10}{size(one.num_bytes):>10}  {one.key}: {one.reason}")
-    print(f"{count} {'would go' if dry_run else 'removed'}, {size(total)}")
+    young = num_young(place, now=now)
+    kept = f"; {young} artifacts younger than an hour are kept" if young else ""
+    print(f"{count} {'would go' if dry_run else 'removed'}, {size(total)}{kept}")
 
 
 def _num_bytes(text: str) -> int:

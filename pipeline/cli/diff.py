@@ -10,8 +10,12 @@ import typer
 
 from pipeline.cli.options import Output, OutputFormat, StoreUrl
 
-RunA = Annotated[str, typer.Argument(metavar="RUN_A", help="A run's id, or its start.")]
-RunB = Annotated[str, typer.Argument(metavar="RUN_B", help="A run's id, or its start.")]
+RunA = Annotated[
+    str, typer.Argument(metavar="RUN_A", help="A run's id, its start or end, or `latest`.")
+]
+RunB = Annotated[
+    str, typer.Argument(metavar="RUN_B", help="A run's id, its start or end, or `latest`.")
+]
 
 
 def diff(

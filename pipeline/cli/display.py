@@ -110,7 +110,8 @@ class LiveTable(Display):
 
     def __init__(self, console: Console | None = None) -> None:
         self._live = Live(console=console or Console(highlight=False), auto_refresh=False)
-        self._last: list[str] = []
+        self._told: list[str] = []
+        self._shown = 3
         self._pace = Pace()
         self._drawn = 0.0
         self._state: RunState | None = None
@@ -128,13 +129,18 @@ class LiveTable(Display):
         trace: TracebackType | None,
     ) -> None:
         with suppress(OSError):  # the terminal is gone
+            # All of them, above the table that stays.
+            self._live.console.print(
+                "\n".join(self._told), markup=False, highlight=False, soft_wrap=True
+            )
+            self._shown = 0
             self._draw()
             self._live.stop()
 
     @override
     def event(self, entry: Entry, state: RunState) -> None:
         if text := sentence(entry.event, state):
-            self._last = [*self._last[-2:], text]
+            self._told.append(f"{time.strftime('%H:%M:%S', time.localtime(entry.time))} {text}")
         self.tick(state)
 
     @override
@@ -149,8 +155,8 @@ class LiveTable(Display):
         if self._state is None:
             return
         table = StageTable(list(self._state.stages.values()), self._pace)
-        lines = [
-            Text(f"  {line}", style="dim", overflow="ellipsis", no_wrap=True) for line in self._last
-        ]
+        style = "" if self._live.console.no_color else "dim"
+        last = self._told[-self._shown :] if self._shown else []
+        lines = [Text(f"  {line}", style=style, overflow="ellipsis", no_wrap=True) for line in last]
         self._live.update(Group(table, *lines), refresh=True)
         self._drawn = time.monotonic()

@@ -10,7 +10,9 @@ import typer
 
 from pipeline.cli.options import StoreUrl
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its start.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, its start or end, or `latest`.")
+]
 PortName = Annotated[str, typer.Argument(metavar="STAGE.PORT", help="An output of a stage.")]
 Folder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="A new folder.")]
 

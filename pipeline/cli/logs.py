@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pipeline.storage import Store
 
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's address.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its start.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's id, its start or end, or `latest`.")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the attempt has ended.")]
 Rank = Annotated[int | None, typer.Option("--rank", min=0, help="Only this rank.")]
 AllRanks = Annotated[bool, typer.Option("--all-ranks", help="Every rank.")]

@@ -1,12 +1,14 @@
 """The `pipeline` command: registers the subcommands and turns exceptions into exit codes."""
 
+import errno
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -39,6 +41,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and end."
+    ),
+]
+
+
+@app.callback()
+def _options(*, version: Version = False) -> None:
+    """Takes what stands before the command."""
+
+
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "plan": plan,
@@ -68,11 +90,17 @@ for _name, _command in _COMMANDS.items():
 app.add_typer(cache, name="cache")
 
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE, errno.EFBIG)
+
+
 def main() -> None:
     """Runs the command line and exits with one of `pipeline.errors.ExitCode`."""
     try:
         with _stopped_by_signals():
-            app(prog_name="pipeline")
+            try:
+                app(prog_name="pipeline")
+            finally:
+                sys.stdout.flush()
     except _Stopped:
         _end("stopped", ExitCode.CANCELLED)
     except UserError as error:
@@ -84,6 +112,10 @@ def main() -> None:
         code = error.exit_code if isinstance(error, PipelineError) else ExitCode.BUG
         if code is not ExitCode.BUG:
             _end(str(error), code)
+        if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
+            # Those of files are named and wrapped: this is of printing. No second try at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _end(f"the output cannot be written: {error.strerror}", ExitCode.INFRASTRUCTURE)
         traceback.print_exc()
         _end("This is a bug in pipeline; please report it with the lines above.", code)
 

@@ -64,9 +64,13 @@ On = Annotated[
 StoreUrl = Annotated[
     str | None,
     typer.Option(
-        "--store", metavar="URL", envvar="PIPELINE_STORE", help="The store; default .pipeline"
+        "--store",
+        metavar="URL",
+        envvar="PIPELINE_STORE",
+        help="The store; default the DAG's, else where the last run of this folder went",
     ),
 ]
 RunId = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="A run's id or its start; default the newest.")
+    str | None,
+    typer.Argument(metavar="RUN", help="A run's id, its start or end, or `latest`, the default."),
 ]

@@ -45,8 +45,10 @@ def print_results(state: RunState, store: Store) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
     print(f"\nrun {state.run}: {state.status}: {counts} in {duration(state.busy_seconds)}")
     if any(stage.status is StageStatus.DONE or stage.artifacts for stage in state.stages.values()):
-        print(f"results: {store.url}   pipeline get {state.run} STAGE.PORT -o DIR")
-    print(f"more:    pipeline status {state.run}   pipeline logs {state.run} STAGE")
+        print(f"results: {store.url}")
+        print(f"         pipeline get {state.run} STAGE.PORT -o DIR")
+    print(f"more:    pipeline status {state.run}")
+    print(f"         pipeline logs {state.run} STAGE")
 
 
 def _print_table(title: str, folder: Path) -> None:

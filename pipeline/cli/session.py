@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,15 @@ from pipeline.storage.failures import cause_and_fix
 from pipeline.storage.files import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.runner.state import RunState
     from pipeline.spec.dag import Dag
 
 WORKDIR = Path(".pipeline")
 """In the working folder: attempts and logs of local runs, and the default store."""
+LATEST = "latest"
+"""What a command line may say for the newest run."""
 _STORE_NOTE = "last-store"
 
 
@@ -59,19 +65,19 @@ def find_run(store: Store, run: str | None) -> str:
 
     Args:
         store: where runs are.
-        run: an id, the unique start or end of one, or None for the newest.
+        run: an id, the unique start or end of one; None or "latest" for the newest.
 
     Raises:
         UserError: there is none, or more than one.
     """
     runs = list_runs(store)
-    if run is None:
+    if run in (None, LATEST):
         if not runs:
             msg = f"no run in {store.url}. Start one with `pipeline run DAG.YAML`, or name --store"
             raise UserError(msg)
         return runs[-1]
     found = [one for one in runs if one == run] or [
-        one for one in runs if one.startswith(run) or one.endswith(run)
+        one for one in runs if run and (one.startswith(run) or one.endswith(run))
     ]
     if len(found) != 1:
         what = "is not a run" if not found else f"fits {len(found)} runs: {', '.join(found[-5:])}"
@@ -83,3 +89,15 @@ def find_run(store: Store, run: str | None) -> str:
 def find_state(store: Store, run: str | None) -> RunState:
     """The state of a run named as in `find_run`."""
     return load_run(store, find_run(store, run))
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """For a block that only watches: Ctrl-C ends it quietly, for nothing was stopped."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print()
+    finally:
+        signal.signal(signal.SIGINT, before)

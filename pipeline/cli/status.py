@@ -31,7 +31,7 @@ def status(
     from rich.live import Live
 
     from pipeline.cli.pace import Pace
-    from pipeline.cli.session import find_run, open_store
+    from pipeline.cli.session import find_run, open_store, until_interrupted
     from pipeline.cli.table import StageTable
     from pipeline.runner.run import current_state
 
@@ -45,10 +45,14 @@ def status(
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     pace = Pace()
     table = StageTable(list(state.stages.values()), pace)
-    if not watch:
-        console.print(table)
+    if not (watch and sys.stdout.isatty()):
+        while watch and state.status == "running":
+            time.sleep(_REDRAW_SECONDS)
+            state = current_state(place, state.run)
+        # In a pipe a table that is drawn again and again helps nobody.
+        console.print(StageTable(list(state.stages.values()), pace))
         return
-    with Live(table, console=console, auto_refresh=False) as live:
+    with until_interrupted(), Live(table, console=console, auto_refresh=False) as live:
         while state.status == "running":
             time.sleep(_REDRAW_SECONDS)
             state = current_state(place, state.run)
@@ -59,7 +63,7 @@ def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
     """Lists the runs of a store, the newest last."""
     from pipeline.cli.session import open_store
     from pipeline.errors import StoreError
-    from pipeline.numbers import duration, moment
+    from pipeline.numbers import duration
     from pipeline.runner.journal import list_runs
     from pipeline.runner.run import current_state
 
@@ -73,13 +77,14 @@ def list_(store: StoreUrl = None, output: OutputFormat = Output.TEXT) -> None:
     if output is Output.JSON:
         print(json.dumps([_document(state) for state in states], indent=2))
         return
+    # Which store it was is for a person; who reads the lines wants runs alone.
+    print(f"{len(states)} runs in {place.url}", file=sys.stderr)
+    width = max((len(state.dag) for state in states), default=0)
     for state in states:
         counts = ", ".join(f"{n} {status}" for status, n in state.counts().items())
         took = duration(state.busy_seconds)
-        print(
-            f"{state.run}  {state.dag:20}  {state.status:12}"
-            f"{moment(state.started)}  {took:>8}  {counts}"
-        )
+        # The id says when it began (UTC).
+        print(f"{state.run}  {state.dag:{width}}  {state.status:11}  {took:>6}  {counts}")
 
 
 def describe(

@@ -70,7 +70,8 @@ class StageTable:
         names = _fitting([one.address for one in self._stages], options.max_width - taken)
         name_width = max(map(len, ("stage", *names)))
         last_width = max(_LEAST_WIDTH, options.max_width - taken - name_width)
-        table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
+        dim = "" if console.no_color else "dim"
+        table = Table(box=None, pad_edge=False, header_style=dim or "not bold", expand=False)
         titles = ("", "stage", *self._columns)
         for title, width in zip(titles, (1, name_width, *widths), strict=True):
             table.add_column(title, width=width, no_wrap=True)
@@ -80,14 +81,14 @@ class StageTable:
         ):
             glyph, style = GLYPHS[stage.status]
             table.add_row(
-                Text(glyph, style=style),
+                Text(glyph, style="" if console.no_color else style),
                 Text(name),
                 *cells,
-                Text(last, style="dim" if stage.note else ""),
+                Text(last, style=dim if stage.note else ""),
             )
         yield table
         if self._hidden:
-            yield Text(f"   and {self._hidden} more stages", style="dim")
+            yield Text(f"   and {self._hidden} more stages", style=dim)
 
 
 def _fitting(addresses: Sequence[str], room: int) -> list[str]:

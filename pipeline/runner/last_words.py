@@ -8,6 +8,7 @@ from pipeline.runner import events as ev
 from pipeline.spec.attempt import AttemptFolder, RankFailure, log_tail
 
 _TAIL_LINES = 10
+_SEARCHED_LINES = 100
 _MAX_LINE_CHARACTERS = 300
 
 
@@ -27,12 +28,22 @@ def failure_text(failure: ev.StageFailed) -> str:
     lines = [f"{failure.stage}: {attempt}{failure.exit_name}: {cause}."]
     log = Path(failure.log)
     if failure.rank is not None and log.is_file():
-        if frame := _own_frame(AttemptFolder(log.parents[1]), failure.rank):
+        frame = _own_frame(AttemptFolder(log.parents[1]), failure.rank)
+        if frame:
             lines.append(f"  In {frame}")
-        lines += [f"  | {_line(line)}" for line in log_tail(log, _TAIL_LINES)]
+        lines += [f"  | {_line(line)}" for line in _tail(log, with_frames=bool(frame))]
     if failure.log:
         lines.append(f"  Log: {failure.log}")
     return "\n".join([*lines, f"  {failure.advice}"])
+
+
+def _tail(log: Path, *, with_frames: bool) -> list[str]:
+    """The last lines; without our own frames, which tell nothing where none is the stage's."""
+    lines = log_tail(log, _TAIL_LINES if with_frames else _SEARCHED_LINES)
+    starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    if starts and not with_frames:
+        lines = lines[: starts[0]]
+    return lines[-_TAIL_LINES:]
 
 
 def _own_frame(folder: AttemptFolder, rank: int) -> str:

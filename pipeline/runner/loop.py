@@ -279,7 +279,7 @@ class Loop:
             why := self._attempts.why_lost(running.job.plan_key)
         ):
             end, exit_class = replace(end, cause=why), ExitClass.FREE
-        if exit_class is not ExitClass.DONE and self._stops.heeded:
+        if exit_class in (ExitClass.FREE, ExitClass.COUNTED) and self._stops.heeded:
             exit_class = ExitClass.CANCELLED
         if exit_class is ExitClass.DONE:
             self._succeed(running, artifacts)

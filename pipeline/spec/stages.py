@@ -176,7 +176,7 @@ class StageBuilder:
             if is_url(field.text) or names_a_file(field.text):
                 continue
             node, missing = given.find(field.path)
-            hint = "Write ${env.HOME} for ~." if "/~" in field.text else ""
+            hint = "~ is the shell's alone: write $HOME there." if "/~" in field.text else ""
             shown = node.shown() if node.origin.environment else field.text
             self.problems.append(
                 problem(

@@ -158,6 +158,10 @@ def _wanted(error: ErrorDetails) -> str:
         return f"should be {error['ctx']['expected']}"
     if kind == "string_pattern_mismatch":
         return f"should match {error['ctx']['pattern']}"
+    if kind == "too_short":
+        return f"should have {error['ctx']['min_length']} or more"
+    if kind == "too_long":
+        return f"should have {error['ctx']['max_length']} or fewer"
     text = error["msg"].removeprefix("Input ").removeprefix("Value ")
     return _WANTED.get(kind, text[:1].lower() + text[1:])
 

@@ -36,6 +36,9 @@ def read_file(file: FilePath) -> str:
     Raises:
         UserError: it is absent, too large or not UTF-8.
     """
+    if file.exists() and not file.is_file():
+        # A pipe would be waited for, as long as nobody writes into it.
+        raise UserError([Problem(str(file), 0, 0, "", "is no regular file")])
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)

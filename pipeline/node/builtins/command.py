@@ -23,6 +23,7 @@ from pipeline.spec.context import StageContext
 from pipeline.storage.sources import is_url, source_files
 
 _LOOK_EVERY_SECONDS = 0.1
+_NOT_FOUND = 127
 _SAME_CLASS: dict[int, type[WorkerError]] = {
     int(error.worker_exit): error
     for error in (
@@ -49,7 +50,7 @@ def run(ctx: StageContext[CommandConfig]) -> None:
     So whatever kills the worker kills the program and what it started.
 
     Raises:
-        ConfigError: the program is not there, or it ended with 78.
+        ConfigError: the program is not there, or it ended with 78 or 127.
         WorkerError: it ended with a code of the worker table: the same class.
         Preempted: it was asked to stop and ended with a failure.
         CommandFailed: it ended with any other failure.
@@ -89,6 +90,9 @@ def _judge(program: str, status: int, *, asked: bool) -> None:
         msg = f"{program} was asked to stop: {how}"
         raise Preempted(msg)
     msg = f"{program} ended: {how}"
+    if status == _NOT_FOUND:
+        msg += ", which is a shell's for a command it does not find"
+        raise ConfigError(msg)
     raise _SAME_CLASS.get(status, CommandFailed)(msg)
 
 

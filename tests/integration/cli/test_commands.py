@@ -259,7 +259,9 @@ def test_store_of_a_run_is_remembered_in_the_folder(project: Path, run: str) -> 
     first = pipeline(project, "run", "dag.yaml", "raw", "--store", "elsewhere")
     assert first.code == ExitCode.OK
     assert elsewhere in first.out
-    assert len(pipeline(project, "list").lines) == 1
+    listed = pipeline(project, "list")
+    assert len(listed.lines) == 1
+    assert listed.err == f"1 runs in {elsewhere}\n"
     assert pipeline(project, "run", "dag.yaml", "raw").code == ExitCode.OK
     assert len(pipeline(project, "list").lines) > 1
     assert len(pipeline(project, "list", PIPELINE_STORE=elsewhere).lines) == 1

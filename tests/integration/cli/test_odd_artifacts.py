@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,8 @@ stages:
   odd:
     uses: command
     with:
-      argv: [sh, -c, 'echo "{" > "$0/scores.json"; echo no > "$1/model.safetensors"; echo no > "$2/index-0.json"', '{outputs.s}', '{outputs.c}', '{outputs.d}']
-      outputs: {s: scores, c: checkpoint(x), d: shards(tokens)}
+      argv: [sh, -c, 'echo "{" > "$0/table.json"; echo no > "$1/model.safetensors"; echo no > "$2/index-0.json"', '{outputs.t}', '{outputs.c}', '{outputs.d}']
+      outputs: {t: table, c: checkpoint(x), d: shards(tokens)}
 """
 
 
@@ -33,12 +35,12 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("port", "what"), [("s", "JSONDecodeError"), ("c", "error"), ("d", "index-0.json")]
+    ("port", "what"), [("t", "JSONDecodeError"), ("c", "error"), ("d", "index-0.json")]
 )
 def test_peek_at_what_is_not_as_its_kind_says_tells_what_and_how_to_get_it(
     odd: Path, port: str, what: str
 ) -> None:
-    run = pipeline(odd, "list").lines[0].split()[0]
+    run = pipeline(odd, "list").lines[-1].split()[0]
     said = pipeline(odd, "peek", f"{run}:odd.{port}")
     assert said.code == ExitCode.USER_ERROR
     assert re.match(rf"{run}:odd\.{port} cannot be shown: .*{what}", said.err)
@@ -46,8 +48,19 @@ def test_peek_at_what_is_not_as_its_kind_says_tells_what_and_how_to_get_it(
     assert "Traceback" not in said.err
 
 
+def test_output_that_cannot_be_written_is_no_bug_of_ours(odd: Path) -> None:
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "list"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            command, cwd=odd, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == ExitCode.INFRASTRUCTURE
+    assert ended.stderr.endswith("\nthe output cannot be written: No space left on device\n")
+    assert "Traceback" not in ended.stderr
+
+
 def test_peek_with_something_else_than_a_tokenizer_says_what_it_is(odd: Path) -> None:
-    run = pipeline(odd, "list").lines[0].split()[0]
+    run = pipeline(odd, "list").lines[-1].split()[0]
     said = pipeline(odd, "peek", f"{run}:odd.d", "--tokenizer", f"{run}:raw.o")
     assert said.code == ExitCode.USER_ERROR
     assert "--tokenizer" in said.err
@@ -55,7 +68,7 @@ def test_peek_with_something_else_than_a_tokenizer_says_what_it_is(odd: Path) ->
 
 
 def test_peek_and_get_of_a_damaged_artifact_name_the_file_and_end_with_3(odd: Path) -> None:
-    run = pipeline(odd, "list").lines[0].split()[0]
+    run = pipeline(odd, "list").lines[-1].split()[0]
     status = json.loads(pipeline(odd, "status", run, "-o", "json").out)
     digest = status["stages"]["raw"]["artifacts"]["o"]
     (file,) = (odd / ".pipeline/artifacts" / digest).rglob("x.txt")

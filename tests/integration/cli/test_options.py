@@ -1,6 +1,7 @@
 """Options of the command line that no other test gives, on a DAG whose first stage fails at first."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -142,7 +143,23 @@ def test_cache_gc_spares_what_is_young_whatever_is_asked(
     assert pipeline(failing, "run", "dag.yaml", "--only", "side").code == ExitCode.OK
     said = pipeline(failing, "cache", "gc", *options)
     assert said.code == ExitCode.OK
-    assert len(pipeline(failing, "cache", "ls").lines) == 2
+    assert "; 1 artifacts younger than an hour are kept" in said.lines[-1]
+    shown = pipeline(failing, "cache", "ls").lines
+    assert shown[0].startswith("side (command), ")
+    digest, port = shown[1].split()
+    assert port == "o"
+    assert pipeline(failing, "peek", digest).code == ExitCode.OK
+
+
+def test_pipe_as_a_dag_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "dag.yaml")
+    said = pipeline(tmp_path, "validate", "dag.yaml")
+    assert said.code == ExitCode.USER_ERROR
+    assert "is no regular file" in said.err
+
+
+def test_version_is_an_option_too(tmp_path: Path) -> None:
+    assert pipeline(tmp_path, "--version").out == pipeline(tmp_path, "version").out
 
 
 def test_cache_gc_of_a_size_that_is_none_says_how_to_write_one(failing: Path) -> None:

@@ -181,7 +181,17 @@ def test_live_table_without_colour_when_asked(
     monkeypatch.setenv("NO_COLOR", "1")
     out = io.StringIO()
     show(LiveTable(Console(file=out, force_terminal=True, width=100)))
-    assert "\x1b[3" not in out.getvalue()  # colours are codes 30 to 38
+    assert not re.search(r"\x1b\[[0-9;]*m", out.getvalue())
+
+
+def test_live_table_leaves_all_events_above_itself(show: Callable[[Display], None]) -> None:
+    out = io.StringIO()
+    show(LiveTable(Console(file=out, force_terminal=True, color_system=None, width=100)))
+    # Indented ones are the last three, drawn again and again.
+    told = re.findall(r"^\d\d:\d\d:\d\d ([a-z]+: .*)", out.getvalue(), re.MULTILINE)
+    assert told[0] == "good: started"
+    assert told[-1] == "bad: failed: 65 bad data"
+    assert len(told) == 10
 
 
 def _running(folder: Path, *, began: float, step: int | None = None) -> StageState:

@@ -27,7 +27,9 @@ class Printed:
     def __init__(self, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
         self._store = store
         self._capsys = capsys
-        self.state = RunState("run", "dag", RunStatus.SUCCEEDED, started=1.0, ended=3.0)
+        self.state = RunState(
+            "run", "dag", RunStatus.SUCCEEDED, started=1.0, session_started=1.0, ended=3.0
+        )
 
     def add(self, name: str, port: Port, files: Mapping[str, str], *upstream: str) -> None:
         artifacts = Artifacts(self._store)

@@ -1,10 +1,13 @@
 """Which run and which store a command means."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.session import find_run, open_store, remember_store
+from pipeline.cli.session import find_run, open_store, remember_store, until_interrupted
 from pipeline.errors import StoreError, UserError
 from pipeline.storage import Store
 
@@ -20,8 +23,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def test_find_run_without_a_name_is_the_newest(store: Store) -> None:
-    assert find_run(store, None) == RUNS[-1]
+@pytest.mark.parametrize("name", [None, "latest"])
+def test_find_run_without_a_name_is_the_newest(store: Store, name: str | None) -> None:
+    assert find_run(store, name) == RUNS[-1]
+
+
+def test_interrupted_watching_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with until_interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    assert capsys.readouterr().out == "\n"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,14 @@ def test_run_second_request_ends_at_once(lab: Lab) -> None:
     assert outcome.state.status is RunStatus.CANCELLED
 
 
+def test_run_stage_that_fails_for_good_while_the_run_stops_has_failed(lab: Lab) -> None:
+    bad = AttemptEnd("", 65, 0, "DataError: truncated")
+    executor = lab.executor({"a": [bad]}, before=lambda job: lab.cancellation.request())
+    outcome = lab.run(lab.plan(CHAIN), executor)
+    assert outcome.state.stages["a"].status is StageStatus.FAILED
+    assert isinstance(outcome.error, StageFailed)
+
+
 def test_run_request_through_the_store_is_heard(lab: Lab) -> None:
     executor = lab.executor({"a": [None]})
     plan = lab.plan(CHAIN)

@@ -101,6 +101,11 @@ def test_command_passes_sigterm_on(tmp_path: Path) -> None:
     assert (tmp_path / "scratch" / "saved").read_text() == "saved\n"
 
 
+def test_command_that_a_shell_does_not_find_is_a_wrong_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exit code 127, which is a shell's for a command it"):
+        run(_context(tmp_path, "sh", "-c", "no-such-program"))
+
+
 def test_command_logs_no_argument(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(DataError) as caught:
         run(_context(tmp_path, "sh", "-c", "exit 65", "hunter2", env={"TOKEN": "hunter3"}))
