@@ -25,7 +25,6 @@ TOLERANCE = 1e-10  # float64, hundreds of layers, sums in another order
 # The smallest of each family and the two conventions of each library; the others are slow.
 QUICK = {
     ("torchvision", "resnet18"),
-    ("timm", "resnetv2_18"),
     ("timm", "resnetv2_50"),
     ("torchvision", "efficientnet_b0"),
     ("timm", "tf_efficientnet_b0"),
@@ -34,7 +33,6 @@ QUICK = {
     ("torchvision", "mobilenet_v2"),
     ("timm", "semnasnet_050"),
     ("torchvision", "mobilenet_v3_small"),
-    ("torchvision", "mobilenet_v3_large"),
     ("timm", "tf_mobilenetv3_small_075"),
     ("timm", "tf_mobilenetv3_large_minimal_100"),
     ("timm", "mobilenetv3_small_050"),
