@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from stages.xlnet.config import DropoutConfig, ModelConfig
 from stages.xlnet.heads import Classifier, LanguageModel
 from stages.xlnet.model import Backbone, initialise
+from stages.xlnet.permutation import attention_keys, draw_ranks, join_halves
 from tests.xlnet.models import NO_DROPOUT, SHAPE, VOCAB_SIZE, Case, case, our_model
 
 EXACT = 0.0
@@ -291,3 +293,26 @@ def test_initial_query_vector_is_uniform_within_its_bound() -> None:
     drawn = dict(model.named_parameters())
     assert drawn["layers.0.attn.bias_content"].std().item() == pytest.approx(0.02, rel=0.1)
     assert (drawn["layers.0.ff.norm.weight"] == 1).all()
+
+
+def test_first_half_and_new_memory_do_not_depend_on_the_second_half(model: LanguageModel) -> None:
+    """So what is cached is the same whichever segments were drawn for the second half."""
+    rng = np.random.default_rng(0)
+    none, half = np.zeros(6, bool), np.isin(np.arange(6), (1, 4))
+    keys = join_halves(
+        attention_keys(draw_ranks(rng, 6, 6), half, none),
+        attention_keys(draw_ranks(rng, 6, 6), half, none),
+    )
+    row, column = (torch.from_numpy(key)[None] for key in keys)
+    inputs = replace(case(batch=1, num_memory=6), keys=(row, column))
+    before, cached = _content(model, inputs, reuse_len=6)
+    changed = inputs
+    for place in range(6, 12):
+        changed = _with_token(changed, place)
+    after, cached_again = _content(model, changed, reuse_len=6)
+    assert cached is not None
+    assert cached_again is not None
+    assert _difference(cached, cached_again) == EXACT
+    assert _difference(before[:, :6], after[:, :6]) == EXACT
+    back = _content(model, _with_token(inputs, 1))[0]  # a target of the first half
+    assert (before[0, 6:] - back[0, 6:]).abs().amax(dim=-1).min() > 0
