@@ -89,7 +89,8 @@ def decide(policy: Retry, past: Sequence[PastAttempt], end: AttemptEnd) -> TryAg
             return GiveUp(WorkerExit.DIVERGED, cause)
         return TryAgain(0.0, f"{end.cause}; not counted")
     counted = sum(attempt.exit_class is ExitClass.COUNTED for attempt in past)
-    if counted >= policy.max_attempts:
+    is_error = end.exit_code <= 128
+    if counted >= policy.max_attempts or (is_error and not policy.errors):
         return GiveUp(end.exit_code, end.cause)
     if _is_repetition(past, end):
         where = "" if newest.step is None else f", at step {newest.step}"

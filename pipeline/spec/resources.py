@@ -117,6 +117,11 @@ class Retry(BaseModel):
     max_attempts: int = Field(
         3,
         gt=0,
-        description="attempts that crashed; preemptions are free. Without `retry:` a stage of one process, such as a command, has 1",
+        description="attempts that were killed or failed; preemptions are free",
+    )
+    errors: bool = Field(
+        default=True,
+        description="also after an error of the stage itself, not only when it was killed. "
+        "Without `retry:` not for a stage of one process, such as a command",
     )
     backoff_seconds: float = Field(1.0, ge=0, description="pause after the first; doubles after")

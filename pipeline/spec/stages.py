@@ -224,9 +224,9 @@ class StageBuilder:
         if spec.launch is Launch.GANG:
             wrong = check_batches(config, block.resources, block.deepspeed, draft.node, draft.path)
             self.problems += wrong
-        # A single process keeps no state, so another attempt would do all of it once more.
+        # A single process begins anew each time, so its own error would only come again.
         is_single = spec.launch is Launch.PROCESS and "retry" not in block.model_fields_set
-        retry = Retry(max_attempts=1) if is_single else block.retry
+        retry = Retry(errors=False) if is_single else block.retry
         settings = self._settings
         others = {"seed": settings.seed_origin}
         others |= dict.fromkeys(("inputs", "timeout_seconds", "max_parallel"), DEFAULT)

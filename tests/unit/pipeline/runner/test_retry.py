@@ -51,6 +51,13 @@ def test_classify_lost_node_is_free_whatever_the_code() -> None:
     assert classify(_end(137, lost_node=True)) is ExitClass.FREE
 
 
+@pytest.mark.parametrize(("code", "expected"), [(1, GiveUp), (124, GiveUp), (137, TryAgain)])
+def test_decide_without_retries_of_errors_goes_on_after_a_kill_only(
+    code: int, expected: type
+) -> None:
+    assert isinstance(decide(Retry(errors=False), [COUNTED], _end(code)), expected)
+
+
 def test_decide_crash_waits_twice_as_long_each_time() -> None:
     policy = Retry(max_attempts=4, backoff_seconds=3)
     delays = []

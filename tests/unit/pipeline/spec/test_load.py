@@ -66,12 +66,12 @@ def test_load_mapping_in_a_values_file_leaves_what_it_does_not_name(tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize(("retry", "attempts"), [("", 1), (", retry: {backoff_seconds: 2}", 3)])
-def test_load_process_without_a_retry_block_has_one_attempt(
-    tmp_path: Path, retry: str, attempts: int
+@pytest.mark.parametrize(("retry", "errors"), [("", False), (", retry: {max_attempts: 2}", True)])
+def test_load_process_without_a_retry_block_fails_at_its_first_error(
+    tmp_path: Path, retry: str, *, errors: bool
 ) -> None:
     text = f"name: t\nstages:\n  a: {{uses: command, with: {{argv: [ls]}}{retry}}}\n"
-    assert load(tmp_path, text).stages["a"].retry.max_attempts == attempts
+    assert load(tmp_path, text).stages["a"].retry.errors is errors
 
 
 def test_load_stage_seed_defaults_to_the_dags(tmp_path: Path) -> None:
