@@ -6,8 +6,10 @@ is published again keeps its old content until the new record stands.
 """
 
 import logging
+import re
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,6 +53,29 @@ def open_state(
         msg = f"store {store.url} is not local: its state needs a mirror folder"
         raise ValueError(msg)
     return _Mirrored(store, key, mirrors / check_key(state_key) / check_key(attempt_id))
+
+
+def newest_number(names: Iterable[str]) -> int | None:
+    """The newest step of states named like `step-00000669`; None when none is."""
+    return max(
+        (int(m[1]) for name in names if (m := re.fullmatch(r"\D*(\d+)", name))), default=None
+    )
+
+
+def saved_steps(store: Store, plan_keys: Iterable[str]) -> dict[str, int]:
+    """Plan key -> the step that an attempt may go on from, of those with a state.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    wanted = set(plan_keys)
+    found: dict[str, int] = {}
+    for key in store.list("state") if wanted else ():
+        plan_key = key.partition("-")[0]
+        step = newest_number(list_state(store, key)) if plan_key in wanted else None
+        if step is not None:
+            found[plan_key] = max(step, found.get(plan_key, 0))
+    return found
 
 
 def list_state(store: Store, state_key: str) -> list[str]:

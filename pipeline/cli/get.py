@@ -49,6 +49,7 @@ def find_output(state: object, name: str) -> str:
     """
     from pipeline.errors import UserError
     from pipeline.runner.state import RunState
+    from pipeline.spec.suggest import did_you_mean
 
     assert isinstance(state, RunState)  # the annotation would import the runner for `--help`
     stage, _, port = name.rpartition(".")
@@ -56,5 +57,7 @@ def find_output(state: object, name: str) -> str:
     if found is not None and port in found.artifacts:
         return found.artifacts[port]
     known = [f"{a}.{p}" for a, one in state.stages.items() for p in one.artifacts]
-    msg = f"run {state.run} has no output {name!r}. It has: {', '.join(known) or 'none yet'}"
+    cells = [one for one in known if one.startswith(f"{stage}[") and one.endswith(f"].{port}")]
+    hint = f"Name a cell: {', '.join(cells)}." if cells else did_you_mean(name, known, "It has")
+    msg = f"run {state.run} has no output {name!r}. {hint if known else 'It has none yet.'}"
     raise UserError(msg)

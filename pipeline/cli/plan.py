@@ -25,6 +25,7 @@ from pipeline.cli.options import (
 
 if TYPE_CHECKING:
     from pipeline.planner.plan import Plan, PlannedStage
+    from pipeline.storage import Store
 
 _MAX_VALUE_WIDTH = 70
 
@@ -37,7 +38,10 @@ ShowOrigin = Annotated[
 ExitCodeFlag = Annotated[
     bool, typer.Option("--exit-code", help="End with 1 when something would run.")
 ]
-StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage's address.")]
+StageName = Annotated[
+    str, typer.Argument(metavar="STAGE", help="A stage's address, or its name for all cells.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also the digests of its code.")]
 
 
 def plan(
@@ -72,8 +76,9 @@ def plan(
         accept_code=accept_code,
     )
     loaded = load(dag, profile=profile, values=values, sets=set_)
-    made = make_plan(loaded, open_store(store, loaded), selection, workdir=workdir())
-    print_plan(made, output, show_origin=show_origin)
+    place = open_store(store, loaded)
+    made = make_plan(loaded, place, selection, workdir=workdir())
+    print_plan(made, place, output, show_origin=show_origin)
     would_run = (Action.RUN, Action.BLOCKED)
     if exit_code and any(one.action in would_run for one in made.stages.values()):
         raise typer.Exit(SOMETHING_TO_RUN)
@@ -86,6 +91,7 @@ def explain(
     values: ValuesFiles = None,
     set_: SetValues = None,
     store: StoreUrl = None,
+    verbose: Verbose = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Prints what the key of one stage is made of, and what changed since its last result."""
@@ -98,22 +104,32 @@ def explain(
     loaded = load(dag, profile=profile, values=values, sets=set_)
     place = open_store(store, loaded)
     made = make_plan(loaded, place, Selection(), workdir=workdir())
-    explained = explain_stage(made, stage, place)
+    cells = [a for a, planned in made.stages.items() if planned.stage.name == stage]
+    addresses = [stage] if stage in made.stages or not cells else cells
+    explained = [explain_stage(made, address, place) for address in addresses]
     if output is Output.JSON:
-        print(json.dumps(explained.as_json(), indent=2))
+        documents = [one.as_json() for one in explained]
+        print(json.dumps(documents[0] if addresses == [stage] else documents, indent=2))
     else:
-        print(explained.as_text())
+        print("\n\n".join(one.as_text(verbose=verbose) for one in explained))
 
 
-def print_plan(plan: Plan, output: Output, *, show_origin: bool = False) -> None:
-    """Prints a plan, as a table or as one JSON document."""
+def print_plan(plan: Plan, store: Store, output: Output, *, show_origin: bool = False) -> None:
+    """Prints a plan, as a table or as one JSON document; `store` knows what was saved."""
+    from pipeline.cache.state import saved_steps
+    from pipeline.planner.plan import Action
+
     if output is Output.JSON:
         print(json.dumps(_document(plan, show_origin=show_origin), indent=2))
         return
-    rows = [
-        (address, str(planned.action), _needs(planned), "; ".join(planned.reasons))
-        for address, planned in plan.stages.items()
-    ]
+    to_run = [p for p in plan.stages.values() if p.action is Action.RUN and not p.forced]
+    saved = saved_steps(store, [planned.plan_key for planned in to_run])
+    rows = []
+    for address, planned in plan.stages.items():
+        reasons = [*planned.reasons]
+        if planned in to_run and planned.plan_key in saved:
+            reasons.append(f"goes on from step {saved[planned.plan_key]}")
+        rows.append((address, str(planned.action), _needs(planned), "; ".join(reasons)))
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     for row in rows:
         fields = [field.ljust(width) for field, width in zip(row[:3], widths, strict=True)]

@@ -201,7 +201,7 @@ def _start(
     _prepare(loaded, place)
     plan = make_plan(loaded, place, selection, workdir=workdir())
     if dry_run:
-        print_plan(plan, output)
+        print_plan(plan, place, output)
         return
     place.check_writable()
     remember_store(place)

@@ -14,7 +14,8 @@ from pipeline.cli.options import Output, OutputFormat, RunId, StoreUrl
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Redraw until the run has ended.")]
 StageOption = Annotated[
-    str | None, typer.Argument(metavar="STAGE", help="A stage's address; default the whole run.")
+    str | None,
+    typer.Argument(metavar="STAGE", help="A stage's address, or its name for all cells."),
 ]
 _REDRAW_SECONDS = 1.0
 _PIPE_WIDTH = 1000
@@ -101,10 +102,12 @@ def describe(
 
     place = open_store(store)
     state = current_state(place, find_run(place, run_id))
-    if stage is not None and stage not in state.stages:
+    chosen = [one for one in state.stages.values() if stage in (None, one.address)] or [
+        one for one in state.stages.values() if one.address.startswith(f"{stage}[")
+    ]
+    if not chosen:
         msg = f"run {state.run} has no stage {stage!r}; it has {', '.join(state.stages)}"
         raise UserError(msg)
-    chosen = [state.stages[stage]] if stage else list(state.stages.values())
     record = read_record(place, state.run)
     if output is Output.JSON:
         document = {**_document(state), "record": record.model_dump(mode="json")}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.metrics.progress import read_progress
 from pipeline.numbers import duration
 from pipeline.runner.gpu_time import gpu_time
-from pipeline.runner.state import StageState, StageStatus
+from pipeline.runner.state import AttemptState, StageState, StageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +135,18 @@ def _note(stage: StageState) -> str:
 
 
 def _stage_time(stage: StageState) -> str:
+    """Of all its attempts; one whose runner was killed counts up to its last sign of life."""
+    if not stage.attempts:
+        return ""
     busy = stage.busy_seconds
-    if stage.status is StageStatus.RUNNING and stage.attempts[-1:] and not stage.attempts[-1].ended:
-        busy += max(0.0, time.time() - stage.attempts[-1].started)
-    return duration(busy) if stage.attempts else ""
+    for attempt in stage.attempts:
+        if attempt.ended is None:
+            is_running = stage.status is StageStatus.RUNNING and attempt is stage.attempts[-1]
+            until = time.time() if is_running else _last_sign(attempt)
+            busy += max(0.0, until - attempt.started)
+    return duration(busy)
+
+
+def _last_sign(attempt: AttemptState) -> float:
+    progress = read_progress(Path(attempt.folder) / "progress.json")
+    return attempt.started if progress is None else progress.time

@@ -25,8 +25,8 @@ class Explanation:
     latest: str | None
     changed: tuple[Change, ...]
 
-    def as_text(self) -> str:
-        """For a person."""
+    def as_text(self, *, verbose: bool = False) -> str:
+        """For a person: settings and inputs first; the modules of its code when `verbose`."""
         stage = self.planned.stage
         lines = [f"{stage.address} ({stage.kind}): {self.planned.action}"]
         lines += [f"  {reason}" for reason in self.planned.reasons]
@@ -35,7 +35,14 @@ class Explanation:
             lines.append("changed since then:")
             lines += [f"  {change.text}" for change in self.changed]
         lines.append("the key is made of:")
-        lines += [f"  {name} = {value}" for name, value in sorted(self.planned.key_parts.items())]
+        parts = self.planned.key_parts
+        code = sorted(name for name in parts if name.startswith("code."))
+        named = sorted(parts.keys() - set(code), key=lambda name: (_rank(name), name))
+        lines += [f"  {name} = {parts[name]}" for name in named]
+        if verbose:
+            lines += [f"  {name} = {parts[name]}" for name in code]
+        elif code:
+            lines.append(f"  the code of {len(code)} modules; -v lists them")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -49,6 +56,15 @@ class Explanation:
             "changed": [vars(change) for change in self.changed],
             "key_parts": dict(self.planned.key_parts),
         }
+
+
+def _rank(part: str) -> int:
+    """What the DAG file says comes before what the machine says."""
+    group = part.partition(".")[0]
+    return _FIRST.index(group) if group in _FIRST else len(_FIRST)
+
+
+_FIRST = ("kind", "with", "seed", "input", "source")
 
 
 def explain(plan: Plan, address: str, store: Store) -> Explanation:

@@ -102,9 +102,9 @@ class _Planner:
         key = None if inputs is None else content_key(planned, inputs)
         result = seen.found.result
         if result is not None and key in (None, result.content_key):
-            return _reused(planned, result, "hit: plan key")
+            return _reused(planned, result, "same configuration, code and inputs")
         if key is not None and (same := self._results.lookup(key)) is not None:
-            reused = _reused(planned, same, "hit: content key, the inputs hold the same")
+            reused = _reused(planned, same, "the inputs hold the same as before")
             return replace(reused, same_content=True)
         if result is not None:
             # Upstream was forced and came out different: the same stages, other bytes.

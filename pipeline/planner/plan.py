@@ -28,7 +28,7 @@ class PlannedStage:
             stage they come from plus "/port".
         plan_key: hex; names results, staging and lease (state has its inputs in its name too).
         code_digest: digest of the "code.*" parts alone.
-        reasons: one line each: "miss: with.model.seq_len 512 -> 256", "hit: plan key".
+        reasons: one line each: "miss: with.model.seq_len 512 -> 256", "same configuration, code and inputs".
         artifacts: port -> artifact digest when the action is REUSE; empty otherwise.
         forced: RUN although a result may exist (`--force`): the runner looks nothing up.
         by_content: RUN unless there is a result under the content key: one under the plan key was

@@ -1,7 +1,6 @@
 """What an attempt needs from the store: its lease, its job, its outputs. Decides nothing."""
 
 import logging
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pydantic import JsonValue
 
 from pipeline.cache.artifacts import Artifacts
 from pipeline.cache.results import Result, Results
-from pipeline.cache.state import list_state
+from pipeline.cache.state import list_state, newest_number
 from pipeline.errors import OutputError, StoreError
 from pipeline.executors.base import Found
 from pipeline.planner.drift import Drift, Drifted
@@ -373,6 +372,4 @@ class Attempts:
 
     def newest_step(self, job: Job) -> int | None:
         """The training step of the newest checkpoint under `state/`; None without one."""
-        names = list_state(self._store, job.state_key)
-        steps = [int(match[1]) for name in names if (match := re.fullmatch(r"\D*(\d+)", name))]
-        return max(steps, default=None)
+        return newest_number(list_state(self._store, job.state_key))

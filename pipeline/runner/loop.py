@@ -195,7 +195,7 @@ class Loop:
                 event = ev.StageReused(
                     stage=prepared.address,
                     how=how,
-                    reason=f"hit: {how}, built by run {result.run}",
+                    reason=f"built by run {result.run}",
                     artifacts=result.artifacts,
                 )
                 self._journal.append(event)

@@ -68,8 +68,8 @@ def test_forced_stage_that_gives_the_same_leaves_the_rest(project: Path, run: st
     said = pipeline(project, "run", "dag.yaml", "--until", "table", "--force", "raw")
     assert said.code == ExitCode.OK
     assert "raw: done in " in said.out
-    assert "cell[k=1]: reused (hit: content key, built by run " in said.out
-    assert "table: reused (hit: content key, built by run " in said.out
+    assert "cell[k=1]: reused (built by run " in said.out
+    assert "table: reused (built by run " in said.out
 
 
 def test_forced_stage_that_gives_something_else_runs_the_rest(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_plan_as_json_has_keys_reasons_and_origins(project: Path, run: str) -> N
     said = pipeline(project, "plan", "dag.yaml", "-o", "json", "--show-origin")
     stage = json.loads(said.out)["stages"]["raw"]
     assert stage["action"] == "reuse"
-    assert stage["reasons"] == ["hit: plan key"]
+    assert stage["reasons"] == ["same configuration, code and inputs"]
     assert len(stage["plan_key"]) == 64
     assert stage["origins"]["stages.raw.with.argv"]["line"] == 7
 
@@ -148,7 +148,12 @@ def test_plan_show_origin_hides_what_the_environment_holds(project: Path) -> Non
 def test_explain_names_fields_and_files(project: Path, run: str) -> None:
     said = pipeline(project, "explain", "dag.yaml", "raw", "--set", "params.word=bye")
     assert "changed since then:\n  with.argv[4]" in said.out
+    assert "code.pipeline.node.builtins.command = " not in said.out
+    said = pipeline(project, "explain", "dag.yaml", "raw", "-v")
     assert "code.pipeline.node.builtins.command = " in said.out
+    assert said.out.index("\n  kind = ") < said.out.index("\n  with.") < said.out.index("\n  code.")
+    cells = pipeline(project, "explain", "dag.yaml", "cell")
+    assert re.findall(r"^cell\[k=.\]", cells.out, re.MULTILINE) == ["cell[k=1]", "cell[k=2]"]
     document = json.loads(pipeline(project, "explain", "dag.yaml", "raw", "-o", "json").out)
     assert document["action"] == "reuse"
     assert document["changed"] == []
@@ -193,7 +198,15 @@ def test_get_copies_an_output_once(project: Path, run: str) -> None:
     assert pipeline(project, "get", run, "cell[k=2].o", "-o", "got/it").code == ExitCode.USER_ERROR
     unknown = pipeline(project, "get", run, "raw.nope", "-o", "other")
     assert unknown.code == ExitCode.USER_ERROR
-    assert "It has: raw.o, cell[k=1].o" in unknown.err
+    assert "Did you mean raw.o? It has: cell[k=1].o" in unknown.err
+
+
+def test_name_of_a_matrix_means_its_cells(project: Path, run: str) -> None:
+    said = pipeline(project, "describe", run, "cell")
+    assert re.findall(r"^cell\[k=.\]", said.out, re.MULTILINE) == ["cell[k=1]", "cell[k=2]"]
+    said = pipeline(project, "get", run, "cell.o", "-o", "cells")
+    assert "Name a cell: cell[k=1].o, cell[k=2].o." in said.err
+    assert "Did you mean table.s?" in pipeline(project, "get", run, "tabel.s", "-o", "x").err
 
 
 def test_peek_shows_kind_and_content(project: Path, run: str) -> None:

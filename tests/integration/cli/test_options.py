@@ -151,6 +151,17 @@ def test_cache_gc_spares_what_is_young_whatever_is_asked(
     assert pipeline(failing, "peek", digest).code == ExitCode.OK
 
 
+def test_plan_says_from_where_a_stage_goes_on(failing: Path) -> None:
+    planned = json.loads(pipeline(failing, "plan", "dag.yaml", "-o", "json").out)["stages"]
+    key = planned["side"]["plan_key"]
+    for step in ("step-00000300", "step-00000669"):
+        (failing / ".pipeline" / "state" / f"{key}-0123" / step).mkdir(parents=True)
+    told = [line for line in pipeline(failing, "plan", "dag.yaml").lines if "goes on" in line]
+    (line,) = told
+    assert line.startswith("side ")
+    assert line.endswith("; goes on from step 669")
+
+
 def test_pipe_as_a_dag_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "dag.yaml")
     said = pipeline(tmp_path, "validate", "dag.yaml")

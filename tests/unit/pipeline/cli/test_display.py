@@ -230,6 +230,16 @@ def test_pace_goes_by_its_own_first_look_once_it_has_two(tmp_path: Path) -> None
     assert pace.text(StageState("a", "k", "gang", "p", StageStatus.DONE)) == ""
 
 
+def test_table_counts_a_killed_attempt_up_to_its_last_sign_of_life(tmp_path: Path) -> None:
+    stage = _running(tmp_path, began=1000.0)
+    _tell(tmp_path, 500, 1000.0 + 65)
+    stage.status = StageStatus.CANCELLED
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as captured:
+        console.print(StageTable([stage], Pace()))
+    assert "■  a      1        1m05s" in captured.get()
+
+
 def test_pace_without_progress_is_starting(tmp_path: Path) -> None:
     assert Pace().text(_running(tmp_path, began=0.0)) == "starting"
 

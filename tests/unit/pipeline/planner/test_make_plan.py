@@ -62,7 +62,7 @@ def test_plan_unchanged_reuses_all(desk: Desk) -> None:
     desk.build(desk.plan(chain("x", "y")))
     plan = desk.plan(chain("x", "y"))
     assert actions(plan) == {"a": "reuse", "b": "reuse"}
-    assert reasons(plan, "b") == ["hit: plan key"]
+    assert reasons(plan, "b") == ["same configuration, code and inputs"]
     assert list(plan.stages["b"].artifacts) == ["o"]
 
 
@@ -93,7 +93,7 @@ def test_plan_same_content_from_other_keys_is_reused(desk: Desk) -> None:
     desk.build(desk.plan(salted, Selection(until=("a",))), {"a": "same"})
     plan = desk.plan(salted)
     assert actions(plan) == {"a": "reuse", "b": "reuse"}
-    assert reasons(plan, "b") == ["hit: content key, the inputs hold the same"]
+    assert reasons(plan, "b") == ["the inputs hold the same as before"]
 
 
 def test_plan_removed_artifact_is_a_miss_that_says_so(desk: Desk) -> None:

@@ -78,7 +78,7 @@ def test_run_same_output_after_all_cuts_off_what_is_below(lab: Lab) -> None:
     outcome = lab.run(lab.plan(salted), executor)
     assert _started(executor.submitted) == ["a"]
     assert [outcome.state.stages[s].status for s in "bc"] == [StageStatus.REUSED] * 2
-    assert outcome.state.stages["b"].note.startswith("hit: content key, built by run ")
+    assert outcome.state.stages["b"].note.startswith("built by run ")
     # Recorded under the plan key as well: next time the plan itself knows.
     assert all(p.action is Action.REUSE for p in lab.plan(salted).stages.values())
     assert lab.results.latest("toys", "c") == lab.plan(salted).stages["c"].plan_key
@@ -103,7 +103,7 @@ def test_run_records_what_the_plan_found_by_content_under_the_plan_key(tmp_path:
     assert plan.stages["b"].same_content
     lab = Lab(tmp_path / "store")
     assert lab.run(plan, lab.executor()).state.counts() == {"reused": 2}
-    assert reasons(desk.plan(salted), "b") == ["hit: plan key"]
+    assert reasons(desk.plan(salted), "b") == ["same configuration, code and inputs"]
     assert desk.results.latest("chain", "b") == plan.stages["b"].plan_key
 
 
