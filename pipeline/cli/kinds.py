@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from pipeline.spec.stage import StageSpec
 
 KindName = Annotated[
-    str | None, typer.Argument(metavar="KIND", help="Only this kind, with all its fields.")
+    str | None,
+    typer.Argument(
+        metavar="KIND", help="Only this kind, or ./my_stage.py:SPEC, with all its fields."
+    ),
 ]
 
 
@@ -24,9 +28,12 @@ def stages(kind: KindName = None, output: OutputFormat = Output.TEXT) -> None:
     """Lists the stage kinds; with KIND, its config fields, ports and scores."""
     # Deferred: pydantic and every installed kind are loaded here, and only here.
     from pipeline.errors import UserError
-    from pipeline.spec.kinds import list_kinds
+    from pipeline.spec.kinds import list_kinds, resolve_kind
 
-    kinds = {spec.name: spec for spec in list_kinds()}
+    if kind is not None and ".py:" in kind:
+        kinds = {kind: resolve_kind(kind, Path.cwd())}
+    else:
+        kinds = {spec.name: spec for spec in list_kinds()}
     if kind is not None and kind not in kinds:
         msg = f"there is no stage kind {kind!r}. Installed: {', '.join(sorted(kinds))}"
         raise UserError(msg)
@@ -95,6 +102,10 @@ def _fields(model: Mapping[str, Any], definitions: Mapping[str, Any], indent: st
         lines.append(f"{indent}{name}: {_type(field)}{'' if is_model else default}{text}")
         if nested and is_model:
             lines += _fields(nested, definitions, indent + "  ")
+    if isinstance(others := model.get("additionalProperties"), dict):
+        lines.append(f"{indent}NAME: {_type(others)}, any number of them")
+        nested = definitions.get(str(others.get("$ref")).rsplit("/", 1)[-1])
+        lines += _fields(nested, definitions, indent + "  ") if nested else []
     return lines
 
 

@@ -166,6 +166,15 @@ def _json_file(name: str) -> Callable[[Path, int, Any], Iterator[str]]:
     return show
 
 
+def _table(folder: Path, count: int, decode: Any) -> Iterator[str]:
+    """As its stage wrote it for a person, where it did."""
+    text = folder / "table.md"
+    if text.is_file() and text.stat().st_size:
+        yield text.read_text(encoding="utf-8").rstrip()
+    else:
+        yield from _json_file("table.json")(folder, count, decode)
+
+
 def _tokenizer(folder: Path, count: int, decode: Any) -> Iterator[str]:
     from pipeline.shards.tokenizer import DESCRIPTION_FILE, MODEL_FILE
     from pipeline.storage.digests import sha256_file
@@ -207,7 +216,7 @@ def _short(text: str) -> str:
 _SHOWN: dict[str, Callable[[Path, int, Any], Iterator[str]]] = {
     "shards": _shards,
     "scores": _json_file("scores.json"),
-    "table": _json_file("table.json"),
+    "table": _table,
     "tokenizer": _tokenizer,
     "predictions": _predictions,
     "checkpoint": _checkpoint,

@@ -162,6 +162,14 @@ def test_plan_says_from_where_a_stage_goes_on(failing: Path) -> None:
     assert line.endswith("; goes on from step 669")
 
 
+def test_stages_shows_a_kind_of_a_file_and_the_bounds_of_check(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    assert pipeline(tmp_path, "stages", "./mine.py:MINE").lines[0] == "mine  (process)"
+    shown = pipeline(tmp_path, "stages", "check").lines
+    assert "  NAME: Bound, any number of them" in shown
+    assert any(line.startswith("    min: number | null") for line in shown)
+
+
 def test_pipe_as_a_dag_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "dag.yaml")
     said = pipeline(tmp_path, "validate", "dag.yaml")

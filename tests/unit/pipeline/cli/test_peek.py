@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from pipeline.cache import Artifacts
 from pipeline.errors import ExitCode
 from pipeline.shards import TokenShardWriter
-from pipeline.spec.ports import CHECKPOINT, FOLDER, PREDICTIONS, SHARDS, Port
+from pipeline.spec.ports import CHECKPOINT, FOLDER, PREDICTIONS, SHARDS, TABLE, Port
 from pipeline.storage import Store
 from tests.terminal import Said, pipeline
 
@@ -79,3 +79,11 @@ def test_peek_of_a_checkpoint_that_is_none_ends_with_a_message(peek: Peek, conte
     assert said.code == ExitCode.USER_ERROR
     assert "cannot be shown" in said.err
     assert "Traceback" not in said.err
+
+
+def test_peek_at_a_table_shows_what_was_written_for_a_person(peek: Peek) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "table.json").write_text('{"columns": ["a"], "rows": [[1]]}')
+        (folder / "table.md").write_text("| a |\n|---|\n| 1 |\n")
+
+    assert peek(TABLE, fill).lines[-3:] == ["| a |", "|---|", "| 1 |"]
