@@ -22,7 +22,6 @@ from deepspeed.utils import (
     safe_set_local_optimizer_state,
 )
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from typing_extensions import override
 
 from pipeline.errors import ConfigError
@@ -34,6 +33,7 @@ from pipeline.training.optim import (
     Rule,
     WeightAverage,
     build_optimizer,
+    clip_gradients,
     first_state,
     parameter_groups,
     set_learning_rate,
@@ -138,10 +138,7 @@ class DeepSpeedEngine(Engine):
         norm = None
         if self._stage == 0 and (want_norm or self._clip_norm is not None):
             # At stage 0 DeepSpeed clips but tells no norm; the gradients are whole, so we do both.
-            gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-            norm = get_total_norm(gradients)
-            if self._clip_norm is not None:
-                clip_grads_with_norm_(self._parameters.values(), self._clip_norm, norm)
+            norm = clip_gradients(self._parameters.values(), self._clip_norm)
         self._engine.step()
         if self._stage > 0:
             # A float, or a tensor of either precision, depending on stage and device.

@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from typing_extensions import override
 
 from pipeline.training.config import TrainConfig
@@ -16,6 +15,7 @@ from pipeline.training.optim import (
     Rule,
     WeightAverage,
     build_optimizer,
+    clip_gradients,
     first_state,
     parameter_groups,
     set_learning_rate,
@@ -102,10 +102,7 @@ class PlainEngine(Engine):
         self._scaler.unscale_(self._optimizer)
         norm = None
         if want_norm or self._clip_norm is not None:
-            gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
-            norm = get_total_norm(gradients)
-            if self._clip_norm is not None:
-                clip_grads_with_norm_(self._parameters.values(), self._clip_norm, norm)
+            norm = clip_gradients(self._parameters.values(), self._clip_norm)
         set_learning_rate(self._optimizer, learning_rate)
         self._scaler.step(self._optimizer)
         self._scaler.update()

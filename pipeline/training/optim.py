@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from typing_extensions import override
 
 from pipeline.training.config import OptimizerConfig
@@ -81,6 +82,15 @@ def first_state(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, T
             weight, optimizer.defaults.get("first_square", 0.0), requires_grad=False
         ),
     }
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], bound: float | None) -> Tensor:
+    """The global norm of whole gradients, which are scaled down to `bound` where they exceed it."""
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = get_total_norm([one.grad for one in trained if one.grad is not None])
+    if bound is not None:
+        clip_grads_with_norm_(trained, bound, norm)
+    return norm
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

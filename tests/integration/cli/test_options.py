@@ -170,6 +170,15 @@ def test_stages_shows_a_kind_of_a_file_and_the_bounds_of_check(tmp_path: Path) -
     assert any(line.startswith("    min: number | null") for line in shown)
 
 
+def test_validate_as_json_has_problems_with_their_places(failing: Path) -> None:
+    good = pipeline(failing, "validate", "dag.yaml", "-o", "json")
+    assert json.loads(good.out)["stages"] == ["bad", "below", "apart", "side"]
+    wrong = pipeline(failing, "validate", "dag.yaml", "-o", "json", "--set", "stages.bad.sed=1")
+    assert wrong.code == ExitCode.USER_ERROR
+    (problem,) = json.loads(wrong.out)["problems"]
+    assert (problem["path"], problem["message"]) == ("stages.bad.sed", "unknown key")
+
+
 def test_pipe_as_a_dag_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "dag.yaml")
     said = pipeline(tmp_path, "validate", "dag.yaml")

@@ -9,6 +9,7 @@ from pipeline.training.config import OptimizerConfig
 from pipeline.training.optim import (
     ParameterRule,
     build_optimizer,
+    clip_gradients,
     decay_matrices,
     parameter_groups,
     set_learning_rate,
@@ -175,3 +176,14 @@ def test_steps_schedule_falls_at_its_milestones() -> None:
         train_config(schedule={"kind": "cosine", "milestones": [3]})
     with pytest.raises(ValidationError, match="decay_steps goes with kind: exponential"):
         train_config(schedule={"kind": "exponential"})
+
+
+@pytest.mark.parametrize(("bound", "scale"), [(None, 1.0), (10.0, 1.0), (2.5, 0.5)])
+def test_clip_gradients_tells_the_norm_before_and_scales_what_exceeds_the_bound(
+    bound: float | None, scale: float
+) -> None:
+    first, second, idle = (nn.Parameter(torch.zeros(1)) for _ in range(3))
+    first.grad, second.grad = torch.tensor([3.0]), torch.tensor([4.0])
+    assert clip_gradients([first, second, idle], bound).item() == pytest.approx(5.0)
+    assert [first.grad.item(), second.grad.item()] == pytest.approx([3 * scale, 4 * scale])
+    assert idle.grad is None
