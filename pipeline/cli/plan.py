@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from pipeline.storage import Store
 
 _MAX_VALUE_WIDTH = 70
+_LEAST_ROOM = 20
+"""Characters that a column of reasons needs to be worth one."""
 
 SOMETHING_TO_RUN = 1
 """What `plan --exit-code` ends with; 2 is taken, by a DAG that is wrong."""
@@ -131,15 +136,26 @@ def print_plan(plan: Plan, store: Store, output: Output, *, show_origin: bool = 
             reasons.append(f"goes on from step {saved[planned.plan_key]}")
         rows.append((address, str(planned.action), _needs(planned), "; ".join(reasons)))
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    # Whoever reads from a pipe wants a line a stage.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for row in rows:
         fields = [field.ljust(width) for field, width in zip(row[:3], widths, strict=True)]
-        print("  ".join([*fields, row[3]]).rstrip())
+        print(hanging("  ".join(fields) + "  ", row[3], width))
     counts: dict[str, int] = {}
     for planned in plan.stages.values():
         counts[planned.action] = counts.get(planned.action, 0) + 1
     print(f"{plan.dag.name}: " + ", ".join(f"{n} to {action}" for action, n in counts.items()))
     if show_origin:
         _print_origins(plan)
+
+
+def hanging(head: str, text: str, width: int | None) -> str:
+    """`head` and `text`, broken at `width` so that every line of the text stands below its first."""
+    room = 0 if width is None else width - len(head)
+    if room < _LEAST_ROOM:
+        return f"{head}{text}".rstrip()
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return f"\n{' ' * len(head)}".join([head + "".join(lines[:1]), *lines[1:]]).rstrip()
 
 
 def _needs(planned: PlannedStage) -> str:
