@@ -63,7 +63,7 @@ class StageTable:
         }
         if any(attempt.gpus for stage in stages for attempt in stage.attempts):
             self._columns["GPU-h (wasted)"] = [_gpu_hours(one) for one in stages]
-        self._last = [_one_line(pace.text(one) or _note(one)) for one in stages]
+        self._last = [_one_line(_last(one, pace.text(one))) for one in stages]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table in the width that there is."""
@@ -126,6 +126,11 @@ def _gpu_hours(stage: StageState) -> str:
         return ""
     wasted = f" ({spent.wasted / 3600:.2f})" if spent.wasted else ""
     return f"{spent.held / 3600:.2f}{wasted}"
+
+
+def _last(stage: StageState, pace: str) -> str:
+    """How far it is; where no step tells that, rather why it stands where it stands."""
+    return pace if "step " in pace else stage.note or pace or _note(stage)
 
 
 def _note(stage: StageState) -> str:

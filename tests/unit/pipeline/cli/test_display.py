@@ -230,6 +230,15 @@ def test_pace_goes_by_its_own_first_look_once_it_has_two(tmp_path: Path) -> None
     assert pace.text(StageState("a", "k", "gang", "p", StageStatus.DONE)) == ""
 
 
+def test_table_says_what_a_stage_waits_for_before_that_it_starts(tmp_path: Path) -> None:
+    stage = _running(tmp_path, began=time.time())
+    console = Console(file=io.StringIO(), width=80)
+    for stage.note, told in (("", "starting"), ("no node has a GPU free", "no node has a GPU")):
+        with console.capture() as captured:
+            console.print(StageTable([stage], Pace()))
+        assert told in captured.get()
+
+
 def test_table_counts_a_killed_attempt_up_to_its_last_sign_of_life(tmp_path: Path) -> None:
     stage = _running(tmp_path, began=1000.0)
     _tell(tmp_path, 500, 1000.0 + 65)
