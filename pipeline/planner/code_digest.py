@@ -21,7 +21,7 @@ from pipeline.storage.digests import sha256_bytes
 _FRAMEWORK = ("pipeline.training", "pipeline.shards", "pipeline.node.builtins")
 """What of the framework decides results; the rest decides where, when and how they are kept."""
 _PROJECT = ("stages", "data_prep")
-_VERSION = 1
+_VERSION = 2
 """Of the digest of a file; the memo forgets what was made by other rules."""
 
 
@@ -140,21 +140,47 @@ def _read(path: Path) -> _File:
             warnings.simplefilter("ignore")  # said again by whoever runs the code
             tree = ast.parse(source, str(path))
         imports = tuple(sorted(set(_imports(tree, path))))
-        # The tree as text, not as a dump: the same for every Python that can read the code.
-        text = ast.unparse(_WithoutDocstrings().visit(tree))
+        text = json.dumps(_plain(_WithoutDocstrings().visit(tree)))
     except (SyntaxError, ValueError, RecursionError):
         # It cannot run either; its bytes tell one broken state from the next.
         return _File(sha256_bytes(source), ())
-    return _File(sha256_bytes(text.encode(errors="surrogatepass")), imports)
+    return _File(sha256_bytes(text.encode()), imports)
+
+
+def _plain(node: object) -> object:
+    """A tree as lists and strings that every Python which can read the code agrees on.
+
+    `ast.dump` shows fields that came later, `ast.unparse` chooses quotes in its own way each time.
+    Here what is empty is left out, and so is what follows from the rest or only says how a string
+    was written.
+    """
+    if isinstance(node, ast.AST):
+        fields = [(name, _plain(value)) for name, value in ast.iter_fields(node)]
+        return [
+            type(node).__name__,
+            *sorted([name, value] for name, value in fields if name not in _DERIVED and value),
+        ]
+    if isinstance(node, list):
+        return [_plain(one) for one in node]
+    return "" if node is None else f"{type(node).__name__} {node!a}"
+
+
+_DERIVED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
-    """Leaves out strings that stand alone, which do nothing: docstrings, those of fields too."""
+    """Leaves out texts that do nothing: docstrings, those of fields too."""
 
     @override
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if text else node
+        return None if text else self.generic_visit(node)
+
+    @override
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        # Some releases of Python end an f-string with an empty text.
+        node.values = [v for v in node.values if not (isinstance(v, ast.Constant) and not v.value)]
+        return self.generic_visit(node)
 
 
 def _imports(tree: ast.AST, path: Path) -> Iterator[str]:

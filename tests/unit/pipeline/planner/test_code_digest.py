@@ -121,6 +121,24 @@ def test_change_of_an_unrelated_module_leaves_the_digest(memo: Memo, package: Pa
     assert _of(memo, _run_of(package)) == before
 
 
+DIALECTS = '''"""What releases of Python write, print or parse in their own way."""
+X = f"{c['k']:>{len(f'{c!r}')}}" f"" "tail {x}" u"old"
+
+
+@c
+class T(b):
+    y: int = 1_0
+    z = 1e3, ..., b'x', -0j
+'''
+
+
+def test_digest_of_a_file_is_the_same_under_every_python(memo: Memo, package: Path) -> None:
+    _write(package / "method" / "unread.py", DIALECTS)
+    digest = _of(memo, _run_of(package))[f"{package.name}.method.unread"]
+    # As CPython 3.11.7, 3.12.1 and 3.13.0 gave it.
+    assert digest == "e24551e87e9aec88466b4a7c6522d93131f033c9ecbafea0e96695814a000e03"
+
+
 def test_remembered_digest_is_that_of_the_file(memo: Memo, package: Path) -> None:
     file = package / "method" / "stage.py"
     os.utime(file, (1e9, 1e9))
