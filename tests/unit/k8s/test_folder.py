@@ -52,6 +52,34 @@ def test_kustomization_names_files_that_are_there(path: Path) -> None:
         assert (path.parent / name).exists()
 
 
+@pytest.mark.parametrize("name", ["cpu-test", "gpu", "host-path"])
+def test_overlay_can_be_applied_over_base(name: str) -> None:
+    (found,) = _documents(K8S / "overlays" / name / "kustomization.yaml")
+    # All fields of a claim are fixed when it is made: one that differs from base's is refused.
+    assert {one["target"]["kind"] for one in found.get("patches", ())} <= {"Namespace"}
+    added = [
+        one
+        for file in found["resources"]
+        if file.endswith(".yaml")
+        for one in _documents(K8S / "overlays" / name / file)
+    ]
+    base = _base()
+    assert not [one for one in added if f"{one['kind']}/{one['metadata']['name']}" in base]
+    claim = base["PersistentVolumeClaim/pipeline-artifacts"]["spec"]
+    for one in added:
+        if one["kind"] == "StorageClass":
+            assert one["metadata"]["name"] == claim["storageClassName"]
+        if one["kind"] == "PersistentVolume":
+            assert one["spec"]["storageClassName"] == claim["storageClassName"]
+            assert one["spec"]["accessModes"] == claim["accessModes"]
+            assert one["spec"]["capacity"] == claim["resources"]["requests"]
+
+
+def test_namespace_lets_in_restricted_pods_only() -> None:
+    labels = _base()["Namespace/pipeline"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
 def test_runner_has_no_wildcard_no_secrets_and_no_other_namespace() -> None:
     base = _base()
     assert not [name for name in base if name.startswith("Cluster")]
