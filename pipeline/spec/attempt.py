@@ -105,6 +105,7 @@ class NodeExit:
         cause: one line for a person; "" when all succeeded.
         log_tail: last lines of that rank's log.
         time: of the first failure, or of the end when there was none; Unix time.
+        is_witness: another node's end, seen from outside: that it is gone, not why.
     """
 
     exit_code: int
@@ -113,6 +114,7 @@ class NodeExit:
     cause: str
     log_tail: list[str]
     time: float
+    is_witness: bool = False
 
     def write(self, path: Path) -> None:
         """Replaces the file.

@@ -48,6 +48,7 @@ class PodEnd:
         advice: what to do about it; "" when the exit code says it all.
         time: when it failed, Unix time; infinite where nothing tells.
         lost: the platform took it: not counted.
+        is_witness: its agent tells only that another pod is gone; what became of that one says why.
     """
 
     exit_code: int
@@ -57,6 +58,7 @@ class PodEnd:
     advice: str
     time: float
     lost: bool
+    is_witness: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ def _pod_end(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodEnd | No
         advice=advice,
         time=math.inf if when is None else when,
         lost=lost and code != WorkerExit.DONE,
+        is_witness=told is not None and told.is_witness,
     )
 
 

@@ -135,20 +135,24 @@ def first_failure(pods: Iterable[PodView]) -> Failure | None:
     """What ended a gang, or a process; None when no pod failed.
 
     A pod that was taken away is the cause of all that its peers say of a closed connection, though
-    theirs is often told first. Else the earliest failure counts.
+    theirs is often told first. Else the earliest failure counts; that a peer is gone, as the others
+    tell, counts only when nothing says why.
     """
     ends = [Failure(_end_of(pod), pod) for pod in pods if pod.is_over]
-    failed = sorted((one for one in ends if one.end.exit_code != 0), key=lambda one: one.end.time)
+    failed = sorted(
+        (one for one in ends if one.end.exit_code != 0),
+        key=lambda one: (one.end.is_witness, one.end.time),
+    )
     if not failed:
         return None
     for one in failed:
         if one.end.exit_code in NEVER_RETRIED:
             return _told(one)
-    for one in failed:
-        if one.end.lost:
-            return _told(one)
     first = failed[0]
-    asked = [one for one in failed if one.pod.asked_to_end is not None]
+    for one in failed:
+        if one.end.lost and not _was_cleared_away(one, first):
+            return _told(one)
+    asked = [one for one in failed if one.pod.asked_to_end is not None and not one.end.is_witness]
     if first.end.exit_code != WorkerExit.PREEMPTED:
         asked = [one for one in asked if _was_taken_before(one, first.end.time)]
     # Preempted ranks all saved the same step and all say so: who was asked first is why.
@@ -165,6 +169,13 @@ def _was_taken_before(failure: Failure, moment: float) -> bool:
     if asked is None:
         return False
     return asked < math.floor(moment) or (asked <= moment and failure.end.time <= moment)
+
+
+def _was_cleared_away(failure: Failure, first: Failure) -> bool:
+    """Whether a pod that could not tell its end was deleted only after another had failed."""
+    if failure.pod.end is not None or failure.pod.asked_to_end is None or first.end.is_witness:
+        return False
+    return not _was_taken_before(failure, first.end.time)
 
 
 def newest_pods(pods: Iterable[PodView]) -> list[PodView]:

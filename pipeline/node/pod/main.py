@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict, replace
@@ -22,7 +23,8 @@ _log = logging.getLogger(__name__)
 def main() -> int:
     """Runs what PIPELINE_ORDER says; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="[agent] %(message)s", stream=sys.stderr)
-    agent = Agent()  # takes SIGTERM from now on
+    agent = Agent()  # takes SIGTERM from now on, and the one held back since the first line
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     termination: Path | None = None
     try:
         place = Place.from_environment(os.environ)

@@ -306,4 +306,5 @@ def decide(ends: Mapping[int, NodeExit]) -> NodeExit:
 def _gone(node: int) -> NodeExit:
     cause = f"the pod of node {node} is gone without a word"
     # Ranks that lost their peer fail before its line is seen to end: they are the consequence.
-    return NodeExit(int(WorkerExit.PREEMPTED), None, None, cause, [], time.time() - LOST_SECONDS)
+    when = time.time() - LOST_SECONDS
+    return NodeExit(int(WorkerExit.PREEMPTED), None, None, cause, [], when, is_witness=True)

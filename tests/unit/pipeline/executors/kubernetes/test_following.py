@@ -1,6 +1,8 @@
 """What is told of an attempt, and when: from its workload, its pods, and time."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from pipeline.executors.kubernetes.following import (
 from pipeline.executors.kubernetes.pods import view_pod
 from pipeline.executors.kubernetes.resources import JOB, JOBSET
 from pipeline.executors.kubernetes.states import trim_workload, view_workload
+from pipeline.spec.attempt import NodeExit
 from pipeline.spec.job import Job
 from pipeline.spec.resources import Resources
 from tests.jobs import job_of
@@ -107,6 +110,35 @@ def test_pod_deleted_by_hand_is_the_cause_but_peers_deleted_after_the_failure_ar
     assert "the pod was deleted" in by_hand.cause
     by_job = told(look(attempt_of(gang()), [crashed, after], **FAILED))
     assert (by_job.lost_node, by_job.rank) == (False, 0)
+
+
+@pytest.mark.parametrize("can_tell", [True, False])
+def test_rank_out_of_memory_is_the_cause_though_its_peer_told_of_a_lost_node_first(
+    can_tell: bool,
+) -> None:
+    witness = NodeExit(
+        75, None, None, "the pod of node 1 is gone without a word", [], T0 + 49, is_witness=True
+    )
+    says = terminated(75, 58, json.dumps(asdict(witness)))
+    pods = [
+        pod(0, restart=0, phase="Failed", state=says, deleted_at=53)
+        if can_tell
+        else pod(0, restart=0, deleted_at=53, gone=True),
+        pod(1, restart=0, phase="Failed", state=terminated(137, 50, reason="OOMKilled")),
+    ]
+    end = told(look(attempt_of(gang()), pods, **FAILED))
+    assert (end.exit_code, end.lost_node) == (137, False)
+    assert "OOMKilled" in end.cause
+
+
+def test_lost_node_is_told_as_its_peers_saw_it_where_nothing_says_why() -> None:
+    witness = NodeExit(75, None, None, "node 1 is gone", [], T0 + 49, is_witness=True)
+    says = terminated(75, 58, json.dumps(asdict(witness)))
+    alone = pod(0, restart=0, phase="Failed", state=says, deleted_at=53)
+    end = told(look(attempt_of(gang()), [alone], **FAILED))
+    assert end.exit_code == 75
+    assert "node 1 is gone" in end.cause
+    assert "state saved" not in end.cause
 
 
 def test_exit_that_is_never_retried_wins_over_what_it_caused() -> None:
