@@ -211,13 +211,13 @@ def _volume(cluster: Cluster, name: str, volume: Volume) -> Finding:
     if not modes & _SHARED:
         fix = "Pods of several nodes write to it: it needs a storage class with ReadWriteMany."
         return Finding(title, shown, fix)
+    fix = ""
     if phase == "Pending":
+        shown += f", class {(claim.get('spec') or {}).get('storageClassName') or 'default'}"
         fix = (
             "It is bound to no volume. A class that waits for the first pod binds it then; else make "
             "its volume or storage class (k8s/overlays), see kubectl describe pvc."
         )
-        waits = f"{shown}, class {(claim.get('spec') or {}).get('storageClassName') or 'default'}"
-        return Finding(title, waits, fix)
-    if phase == "Lost":
-        return Finding(title, shown, "Its volume is gone: make the claim anew.")
-    return Finding(title, shown)
+    elif phase == "Lost":
+        fix = "Its volume is gone: make the claim anew."
+    return Finding(title, shown, fix)
