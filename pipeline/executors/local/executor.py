@@ -76,10 +76,17 @@ class LocalExecutor:
         self._running[job.attempt_id] = attempt
 
     def _start(self, attempt: _Running, node: int) -> None:
-        if node in self._nodes and not self._nodes[node].is_alive():
-            self._lose_node(node)  # killed while nothing ran on it
-        if node not in self._nodes:
-            self._nodes[node] = LocalNode()
+        if node in self._nodes:
+            try:
+                self._order(attempt, node)
+            except InfrastructureError:
+                self._lose_node(node)  # killed while nothing ran on it, or at this very moment
+            else:
+                return
+        self._nodes[node] = LocalNode()
+        self._order(attempt, node)
+
+    def _order(self, attempt: _Running, node: int) -> None:
         first = node * attempt.job.gpus_per_node
         gpus = attempt.gpus[first : first + attempt.job.gpus_per_node]
         self._nodes[node].start(

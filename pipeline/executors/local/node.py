@@ -59,10 +59,6 @@ class LocalNode:
         """Readable when `receive` has something, or the agent is gone."""
         return self._control.fileno()
 
-    def is_alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
-
     def start(self, job: Job, node: int, *, meeting: tuple[str, int], devices: str | None) -> None:
         """Starts the ranks of node `node` of an attempt; `meeting` is rank 0's address and port.
 
