@@ -1,10 +1,10 @@
 """Configuration of the data preparation stages; torch-free, checked when the DAG is read."""
 
-import platform
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from data_prep.stdlib import stdlib_version
 from pipeline.spec.config import Source, StageConfig
 
 MIB = 1 << 20
@@ -32,15 +32,15 @@ class DocumentsConfig(StageConfig):
     )
     python: str | None = Field(
         None,
-        description="stdlib: version whose prose this is; set by itself, so that another Python "
-        "is another key",
+        description="stdlib: version and digest of the library whose prose this is; set by itself, "
+        "so that another Python is another key",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _stdlib_is_that_of_this_python(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("format") == "stdlib":
-            return {"python": platform.python_version(), **values}
+            return {"python": stdlib_version(), **values}
         return values
 
     @model_validator(mode="after")
@@ -53,8 +53,11 @@ class DocumentsConfig(StageConfig):
         if self.source is not None:
             msg = "format: stdlib reads the running Python and takes no source"
             raise ValueError(msg)
-        if self.python != platform.python_version():
-            msg = f"python is {self.python}, but this is {platform.python_version()}"
+        if self.python != stdlib_version():
+            msg = (
+                f"python is {self.python}, but this is {stdlib_version()}: another standard library "
+                "is other text. Plan where it runs, or build the image with the Python that plans"
+            )
             raise ValueError(msg)
         return self
 

@@ -4,7 +4,9 @@ Sources are parsed, never imported: importing all of the standard library opens 
 """
 
 import ast
+import hashlib
 import inspect
+import platform
 import sysconfig
 import warnings
 from collections.abc import Iterator
@@ -32,12 +34,28 @@ def stdlib_files() -> list[SourceFile]:
     files = []
     for path in root.rglob("*.py"):
         relative = path.relative_to(root)
-        if _NOT_PROSE.isdisjoint(relative.parts[:-1]):
+        # How this Python was built is no prose, and differs from build to build.
+        is_of_build = path.name.startswith("_sysconfigdata")
+        if not is_of_build and _NOT_PROSE.isdisjoint(relative.parts[:-1]):
             files.append(SourceFile(relative.as_posix(), str(path), path.stat().st_size))
     if not files:
         msg = f"{root}: no Python files, so this Python has no prose to read"
         raise DataError(msg)
     return sorted(files, key=lambda file: file.name)
+
+
+@cache
+def stdlib_version() -> str:
+    """Python's version, and a digest of the files: distributions leave out and patch some.
+
+    Raises:
+        DataError: this Python keeps its library in no folder (an embedded one).
+    """
+    digest = hashlib.sha256()
+    for file in stdlib_files():
+        content = Path(file.path).read_bytes()
+        digest.update(f"{file.name} {len(content)}\n".encode() + content)
+    return f"{platform.python_version()}-{digest.hexdigest()[:12]}"
 
 
 @cache  # 4 MB in all, and read twice where the classes are counted first
