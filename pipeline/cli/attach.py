@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,23 +27,29 @@ Whom = Annotated[
 Namespace = Annotated[
     str | None, typer.Option("--namespace", help="Of a runner's Job; default the last one's.")
 ]
-_NOTE = "detached.json"
 _POLL_SECONDS = 1.0
 _REPLACE_SECONDS = 120.0
 
 
-def detach(request: Request, dag: Dag, arguments: Sequence[str]) -> None:
+def detach(request: Request, dag: Dag, arguments: Sequence[str], store: str | None = None) -> None:
     """Puts a runner for this DAG into the cluster, where it needs nobody.
+
+    Args:
+        request: of the run.
+        dag: what it loads to.
+        arguments: more of `pipeline run`'s.
+        store: URL that takes the place of the DAG's.
 
     Raises:
         UserError: pods could not find what the DAG names, or it is to run elsewhere.
         InfrastructureError: the cluster refused.
     """
     from pipeline.cli.cluster import connect
+    from pipeline.cli.session import remember_detached, remember_store
     from pipeline.errors import UserError
     from pipeline.executors.kubernetes.manifest.checks import check_cluster
     from pipeline.executors.kubernetes.manifest.runner import RunRequest, runner_objects
-    from pipeline.executors.kubernetes.resources import resource_of
+    from pipeline.storage import Store
 
     if dag.on != "kubernetes":
         msg = f"--detach puts the runner into a cluster, but this is to run on: {dag.on}. Add --on kubernetes"
@@ -63,29 +68,55 @@ def detach(request: Request, dag: Dag, arguments: Sequence[str]) -> None:
     cluster = connect(dag.cluster.namespace)
     try:
         if _make_room(cluster, name):
-            for item in objects:
-                cluster.apply(resource_of(item), item)
+            _apply(cluster, objects)
             print(f"runner {name} started in namespace {dag.cluster.namespace}")
         else:
             print(f"runner {name} is at work already in namespace {dag.cluster.namespace}")
     finally:
         cluster.close()
-    _remember({"job": name, "namespace": dag.cluster.namespace, "store": dag.store or ""})
+    note = {"job": name, "namespace": dag.cluster.namespace}
+    if url := store or dag.store:
+        # What `status`, `logs`, `cancel` and `resume` ask, also where an older run was elsewhere.
+        place = Store(url)
+        remember_store(place)
+        note["store"] = place.url
+    remember_detached(note)
     print(f"follow it with `pipeline attach {name}`; stop it with `pipeline cancel`, or all of it")
     print(f"with `kubectl -n {dag.cluster.namespace} delete job {name}`")
+
+
+def _apply(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> None:
+    """Applies ConfigMap and Job; the first goes when the second does."""
+    from pipeline.executors.kubernetes.resources import resource_of
+
+    config_map, job = objects
+    cluster.apply(resource_of(config_map), config_map)
+    there = cluster.apply(resource_of(job), job)
+    owner = {
+        "apiVersion": job["apiVersion"],
+        "kind": job["kind"],
+        "name": job["metadata"]["name"],
+        "uid": there["metadata"]["uid"],
+    }
+    metadata = {**config_map["metadata"], "ownerReferences": [owner]}
+    cluster.apply(resource_of(config_map), {**config_map, "metadata": metadata})
 
 
 def _make_room(cluster: Cluster, name: str) -> bool:
     """Removes an ended runner of the same name; False when it is still at work."""
     from pipeline.errors import InfrastructureError
-    from pipeline.executors.kubernetes.resources import JOB
+    from pipeline.executors.kubernetes.resources import JOB, POD
 
     job = cluster.get(JOB, name)
     if job is None:
         return True
     if _verdict(job) is None:
         return False
-    cluster.delete(JOB, name)
+    pods, _ = cluster.list(POD, labels=f"batch.kubernetes.io/job-name={name}")
+    for pod in pods:
+        cluster.delete(POD, pod["metadata"]["name"])
+    # Stages that it left at work are its own too: the new runner takes them over.
+    cluster.delete(JOB, name, keep_owned=True)
     give_up = time.monotonic() + _REPLACE_SECONDS
     while cluster.get(JOB, name) is not None:
         if time.monotonic() > give_up:
@@ -97,10 +128,10 @@ def _make_room(cluster: Cluster, name: str) -> bool:
 
 def attach(run_id: Whom = None, store: StoreUrl = None, namespace: Namespace = None) -> None:
     """Follows a run that goes on elsewhere, and ends as it does. Ctrl-C leaves it alone."""
-    from pipeline.cli.session import find_run, open_store
+    from pipeline.cli.session import find_run, last_detached, open_store
     from pipeline.errors import UserError
 
-    note = _remembered()
+    note = last_detached()
     is_runner = namespace is not None or run_id in (None, note.get("job"))
     if note and is_runner:
         job = run_id or note["job"]
@@ -143,12 +174,14 @@ def _follow_run(store: Store, run: str) -> None:
 def _follow_runner(name: str, namespace: str) -> None:
     """Prints what a runner's pods print, until its Job has ended."""
     from pipeline.cli.cluster import connect
+    from pipeline.cli.waiting import Waiting
     from pipeline.errors import UserError
     from pipeline.executors.kubernetes.pods import view_pod
     from pipeline.executors.kubernetes.resources import JOB, POD
 
     cluster = connect(namespace)
     followed: set[str] = set()
+    waiting = Waiting(name)
     try:
         while True:
             job = cluster.get(JOB, name)
@@ -165,6 +198,7 @@ def _follow_runner(name: str, namespace: str) -> None:
             if verdict is not None:
                 _end_as(verdict, [view_pod(pod).end for pod in pods])
                 return
+            waiting.look(cluster, job, [view_pod(pod) for pod in pods])
             time.sleep(_POLL_SECONDS)
     finally:
         cluster.close()
@@ -196,21 +230,3 @@ def _end_as(verdict: str, ends: Sequence[Any]) -> None:
     codes = [end.exit_code for end in ends if end is not None and end.exit_code]
     known = [code for code in codes if code in list(ExitCode)]
     raise typer.Exit(known[-1] if known else ExitCode.INFRASTRUCTURE)
-
-
-def _remember(note: dict[str, str]) -> None:
-    from pipeline.cli.session import workdir
-    from pipeline.storage.files import replace_file
-
-    workdir().mkdir(parents=True, exist_ok=True)
-    replace_file(workdir() / _NOTE, json.dumps(note).encode(), durable=False)
-
-
-def _remembered() -> dict[str, str]:
-    from pipeline.cli.session import workdir
-
-    try:
-        found = json.loads((workdir() / _NOTE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

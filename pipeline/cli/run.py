@@ -117,7 +117,14 @@ def run(
     if detach and not dry_run:
         from pipeline.cli.attach import detach as put_into_cluster
         from pipeline.cli.loading import load_request
+        from pipeline.errors import UserError
 
+        if strict or webhook:
+            msg = (
+                "--strict and --webhook do not go into the cluster: it has no work tree, and a "
+                "webhook's secret is none of the Job's. Leave them out with --detach."
+            )
+            raise UserError(msg)
         options = {"--only": only, "--from": from_, "--until": until, "--force": force}
         options |= {"--accept-code": accept_code, "--store": [store] if store else None}
         options |= {"--jobs": [str(jobs)] if jobs else None}
@@ -125,7 +132,8 @@ def run(
             text for name, given in options.items() for one in given or () for text in (name, one)
         ]
         again += ["--keep-going"] if keep_going else []
-        put_into_cluster(request, load_request(request), [*(stages or ()), *again])
+        again += ["--metrics-linger", str(metrics_linger)] if metrics_linger else []
+        put_into_cluster(request, load_request(request), [*(stages or ()), *again], store)
         return
     monitoring = Monitoring(metrics_port, metrics_linger, webhook, webhook_secret_from)
     _start(request, selection, store, monitoring, strict=strict, dry_run=dry_run, output=output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ WORKDIR = Path(".pipeline")
 LATEST = "latest"
 """What a command line may say for the newest run."""
 _STORE_NOTE = "last-store"
+_DETACHED_NOTE = "detached.json"
 
 
 def workdir() -> Path:
@@ -60,6 +62,32 @@ def _last_store() -> str | None:
         return None
 
 
+def remember_detached(note: dict[str, str]) -> None:
+    """Notes the runner that was put into a cluster: its `job`, `namespace` and `store`."""
+    workdir().mkdir(parents=True, exist_ok=True)
+    replace_file(workdir() / _DETACHED_NOTE, json.dumps(note).encode(), durable=False)
+
+
+def last_detached() -> dict[str, str]:
+    """What `remember_detached` noted last; empty when there is none."""
+    try:
+        found = json.loads((workdir() / _DETACHED_NOTE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _where_it_runs(store: Store) -> str:
+    """How to ask a runner in the cluster for a run that this machine may not see."""
+    note = last_detached()
+    if "store" not in note or note["store"] != store.url:
+        return ""
+    return (
+        f". The runner in the cluster has it: `kubectl -n {note['namespace']} exec job/{note['job']} "
+        "-- pipeline status` (or logs -f, cancel)"
+    )
+
+
 def find_run(store: Store, run: str | None) -> str:
     """The full id of a run.
 
@@ -73,7 +101,10 @@ def find_run(store: Store, run: str | None) -> str:
     runs = list_runs(store)
     if run in (None, LATEST):
         if not runs:
-            msg = f"no run in {store.url}. Start one with `pipeline run DAG.YAML`, or name --store"
+            there = _where_it_runs(store)
+            msg = f"no run in {store.url}" + (
+                there or ". Start one with `pipeline run DAG.YAML`, or name --store"
+            )
             raise UserError(msg)
         return runs[-1]
     found = [one for one in runs if one == run] or [

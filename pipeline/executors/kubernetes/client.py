@@ -130,12 +130,22 @@ class Cluster:
                 return items, str(page["metadata"].get("resourceVersion", ""))
             query["continue"] = following
 
-    def delete(self, resource: Resource, name: str, *, grace_seconds: int | None = None) -> bool:
-        """Deletes an object and, in the background, what it owns; False when it was not there."""
+    def delete(
+        self,
+        resource: Resource,
+        name: str,
+        *,
+        grace_seconds: int | None = None,
+        keep_owned: bool = False,
+    ) -> bool:
+        """Deletes an object and, in the background, what it owns; False when it was not there.
+
+        With `keep_owned` what it owns stays, and is nobody's.
+        """
         body: Object = {
             "kind": "DeleteOptions",
             "apiVersion": "v1",
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Orphan" if keep_owned else "Background",
         }
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds

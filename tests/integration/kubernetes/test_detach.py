@@ -18,7 +18,11 @@ def test_detach_applies_a_runner_and_attach_ends_as_it_does(shell: Shell) -> Non
     command = job["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[:2] == ["pipeline", "run"]
     assert {"gang", "--keep-going", "--profile", "cluster"} <= set(command)
-    assert [one["metadata"]["name"] for one in server.all("configmaps")] == [name]
+    (config_map,) = server.all("configmaps")
+    assert config_map["metadata"]["name"] == name
+    (owner,) = config_map["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("Job", job["metadata"]["uid"])
+    assert f"exec job/{name} -- pipeline status" in shell.say("cancel")
     assert "is at work already" in shell.say(
         "run", "dag.yaml", "gang", "--profile", "cluster", "--detach", "--keep-going"
     )
@@ -34,3 +38,23 @@ def test_detach_applies_a_runner_and_attach_ends_as_it_does(shell: Shell) -> Non
     server.ended_logs.add("runner-pod")
     assert following.wait(120) == 1
     assert "gang: failed" in shell.log()
+
+
+def test_attach_says_why_a_runner_does_not_start(shell: Shell) -> None:
+    shell.write_dag({"gang": GANG})
+    server = shell.cluster.server
+    shell.say("run", "dag.yaml", "--profile", "cluster", "--detach")
+    (job,) = server.all("jobs")
+    why = {"waiting": {"reason": "ImagePullBackOff", "message": "manifest unknown"}}
+    name = job["metadata"]["name"]
+    server.put("pods", pod(owner=name, name="runner-pod", phase="Pending", state=why))
+    following = shell.start("attach")
+    shell.wait_for(lambda: "ImagePullBackOff: manifest unknown" in shell.log())
+    assert following.poll() is None
+
+
+def test_detach_refuses_what_it_cannot_take_along(shell: Shell) -> None:
+    shell.write_dag({"gang": GANG})
+    said = shell.say("run", "dag.yaml", "--profile", "cluster", "--detach", "--strict")
+    assert "--strict" in said
+    assert not shell.cluster.server.all("jobs")
