@@ -10,6 +10,7 @@ from pipeline.executors.kubernetes.resources import (
     CLAIM,
     JOBSET,
     LOCAL_QUEUE,
+    NAMESPACE,
     NODE,
     WORKLOAD,
     Resource,
@@ -192,12 +193,24 @@ def _gpus(cluster: Cluster, settings: ClusterSettings, *, needs_gpus: bool) -> F
     return Finding("GPUs", found, fix)
 
 
+def _host_folder(cluster: Cluster, title: str, volume: Volume) -> Finding:
+    shown = f"{volume.host_path} of each node; it has to be the same folder on all"
+    try:
+        namespace = cluster.get(NAMESPACE, cluster.namespace) or {"metadata": {}}
+    except ApiError:
+        return Finding(title, shown)
+    level = (namespace["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce")
+    if level not in ("baseline", "restricted"):
+        return Finding(title, shown)
+    fix = "Use a claim (k8s/overlays/cpu-test has one), or kubectl apply -k k8s/overlays/host-path."
+    found = f"{volume.host_path} of each node, but {cluster.namespace} forbids that ({level})"
+    return Finding(title, found, fix)
+
+
 def _volume(cluster: Cluster, name: str, volume: Volume) -> Finding:
     title = f"volume {name}"
     if volume.claim is None:
-        return Finding(
-            title, f"{volume.host_path} of each node; it has to be the same folder on all"
-        )
+        return _host_folder(cluster, title, volume)
     try:
         claim: dict[str, Any] | None = cluster.get(CLAIM, volume.claim)
     except ApiError as exc:

@@ -85,3 +85,24 @@ def test_image_that_is_not_set_says_where_to_build_one(
     cluster: Cluster, healthy: ApiServer
 ) -> None:
     assert "k8s/README.md" in findings(cluster, image=None)["image"].fix
+
+
+def test_claim_that_is_bound_to_nothing_is_told(cluster: Cluster, healthy: ApiServer) -> None:
+    pending = claim("ReadWriteMany") | {"status": {"phase": "Pending"}}
+    pending["spec"]["storageClassName"] = "pipeline-shared"
+    healthy.put("persistentvolumeclaims", pending)
+    volume = findings(cluster)["volume artifacts"]
+    assert "Pending" in volume.found
+    assert "pipeline-shared" in volume.found
+    assert "k8s/overlays" in volume.fix
+
+
+@pytest.mark.parametrize(("level", "is_fine"), [("restricted", False), ("privileged", True)])
+def test_folder_of_the_host_is_told_of_where_the_namespace_forbids_it(
+    cluster: Cluster, healthy: ApiServer, level: str, is_fine: bool
+) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    healthy.put("namespaces", {"metadata": {"name": cluster.namespace, "labels": labels}})
+    volumes = {"all": {"host_path": "/srv", "mount": "/all"}}
+    volume = findings(cluster, volumes=volumes)["volume all"]
+    assert (not volume.fix) is is_fine
