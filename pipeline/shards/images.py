@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import DataError
 from pipeline.shards.index import UnitIndex, read_unit_indexes
+from pipeline.shards.mapping import map_shard
 
 IMAGE_SUFFIXES = ("jpg", "png", "webp")
 """How a sample's picture may be encoded; it is the member's extension in the tar."""
@@ -182,24 +183,10 @@ class ImageShards:
         with self._lock:
             data = self._maps.get(number)
             if data is None:
-                data = _map_shard(self.folder, self._shards[number])
+                shard = self._shards[number]
+                data = map_shard(self.folder / shard.file, shard.size)
                 self._maps[number] = data
                 if len(self._maps) > _OPEN_FILES:
                     # Whoever still reads from it holds a view, which keeps the mapping alive.
                     self._maps.popitem(last=False)
             return data
-
-
-def _map_shard(folder: Path, shard: ImageShard) -> mmap.mmap:
-    path = folder / shard.file
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size != shard.size:
-                what = "truncated" if size < shard.size else "longer than when it was written"
-                msg = f"{path}: {what}: ends at offset {size}, the index says {shard.size}"
-                raise DataError(msg)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError as exc:
-        msg = f"{path}: the index names this shard, but it is not there"
-        raise DataError(msg) from exc

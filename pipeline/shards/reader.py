@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.shards.index import Member, Sample, Shard, id_dtype, read_indexes
+from pipeline.shards.index import Member, Sample, id_dtype, read_indexes
+from pipeline.shards.mapping import map_shard
 
 TokenArray = NDArray[np.integer[Any]]
 """uint16 or int32 ids."""
@@ -56,7 +57,7 @@ class TokenShards:
         self._samples = [
             _MappedSample(folder / shard.file, data, sample)
             for shard in shards
-            for data in [_map(folder, shard)]
+            for data in [map_shard(folder / shard.file, shard.size)]
             for sample in shard.samples
         ]
         self._ids: list[TokenArray] = [sample.array("ids", self.dtype) for sample in self._samples]
@@ -192,18 +193,3 @@ class _MappedSample:
             msg = f"{self._path}: the index has no {name}.npy of {self._sample.key}"
             raise DataError(msg)
         return member
-
-
-def _map(folder: Path, shard: Shard) -> mmap.mmap:
-    path = folder / shard.file
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            if size != shard.size:
-                what = "truncated" if size < shard.size else "longer than when it was written"
-                msg = f"{path}: {what}: ends at offset {size}, the index says {shard.size}"
-                raise DataError(msg)
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except FileNotFoundError as exc:
-        msg = f"{path}: the index names this shard, but it is not there"
-        raise DataError(msg) from exc
